@@ -1,0 +1,3 @@
+//! Protocols over HTTP. Wire types never leave this module.
+
+pub mod bedrock;

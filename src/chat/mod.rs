@@ -1,0 +1,19 @@
+//! Text to tokens and back: messages, template, tokenizer, detokenizer, stop strings, reasoning.
+//!
+//! Knows text and token ids; must not know tensors, the engine or guardrails.
+
+mod assets;
+mod detokenizer;
+mod message;
+mod reasoning;
+mod stop;
+mod template;
+mod tokenizer;
+
+pub use assets::{AssetsError, HfFiles, ReasoningTags, SamplingDefaults, TextAssets};
+pub use detokenizer::Detokenizer;
+pub use message::{Message, Role};
+pub use reasoning::{ReasoningParser, Segment};
+pub use stop::{StopOutput, StopStrings};
+pub use template::{ChatTemplate, Prompt, TemplateError, TemplateInput};
+pub use tokenizer::{Tokenizer, TokenizerError};

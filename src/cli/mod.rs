@@ -1,0 +1,7 @@
+//! The command line. Its `args` is the only reader of flags, environment and configuration files.
+
+use std::process::ExitCode;
+
+pub fn run() -> ExitCode {
+    unimplemented!()
+}

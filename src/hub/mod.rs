@@ -1,0 +1,1 @@
+//! Where checkpoints come from: the catalogue, its sources and the local cache.

@@ -1,0 +1,114 @@
+//! The paged KV cache: storage only. Which block belongs to whom is the engine's business.
+
+use candle_core::{Device, Tensor};
+use half::{bf16, f16, vec::HalfBitsVecExt};
+
+use crate::model::{ModelConfig, ModelError};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvDtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl KvDtype {
+    pub fn size_in_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvCacheConfig {
+    pub num_layers: usize,
+    pub num_kv_heads: usize,
+    pub head_dim: usize,
+    pub dtype: KvDtype,
+    /// Tokens a block holds.
+    pub block_size: usize,
+    pub num_blocks: usize,
+}
+
+impl KvCacheConfig {
+    /// As many blocks as fit into `budget_bytes`.
+    pub fn for_budget(
+        model: &ModelConfig,
+        dtype: KvDtype,
+        block_size: usize,
+        budget_bytes: u64,
+    ) -> Self {
+        let mut config = Self {
+            num_layers: model.num_layers,
+            num_kv_heads: model.num_kv_heads,
+            head_dim: model.head_dim,
+            dtype,
+            block_size,
+            num_blocks: 0,
+        };
+        let num_blocks = budget_bytes / config.block_bytes() as u64;
+        config.num_blocks = usize::try_from(num_blocks).unwrap_or(usize::MAX);
+        config
+    }
+
+    /// Bytes of one block over all layers, keys and values.
+    pub fn block_bytes(&self) -> usize {
+        2 * self.num_layers
+            * self.num_kv_heads
+            * self.head_dim
+            * self.block_size
+            * self.dtype.size_in_bytes()
+    }
+}
+
+/// Keys and values of every layer, each `[num_blocks, num_kv_heads, block_size, head_dim]`.
+///
+/// The pages are allocated zeroed and untouched, so memory is taken as blocks are first used.
+#[derive(Debug)]
+pub struct KvCache {
+    config: KvCacheConfig,
+    layers: Vec<KvLayer>,
+}
+
+#[derive(Debug)]
+pub struct KvLayer {
+    pub keys: Tensor,
+    pub values: Tensor,
+}
+
+impl KvCache {
+    pub fn new(config: KvCacheConfig, device: &Device) -> Result<Self, ModelError> {
+        let layers = (0..config.num_layers)
+            .map(|_| {
+                let keys = zeroed(&config, device)?;
+                let values = zeroed(&config, device)?;
+                Ok(KvLayer { keys, values })
+            })
+            .collect::<Result<_, ModelError>>()?;
+        Ok(Self { config, layers })
+    }
+
+    pub fn config(&self) -> &KvCacheConfig {
+        &self.config
+    }
+
+    pub fn layer(&self, layer_id: usize) -> &KvLayer {
+        &self.layers[layer_id]
+    }
+}
+
+/// Half-precision buffers come from zeroed `u16`s: `vec![f16::ZERO; n]` would write every page.
+fn zeroed(config: &KvCacheConfig, device: &Device) -> Result<Tensor, ModelError> {
+    let shape = (config.num_blocks, config.num_kv_heads, config.block_size, config.head_dim);
+    let len = config.num_blocks * config.num_kv_heads * config.block_size * config.head_dim;
+    let tensor = match config.dtype {
+        KvDtype::F32 => Tensor::from_vec(vec![0f32; len], shape, device)?,
+        KvDtype::F16 => Tensor::from_vec(vec![0u16; len].reinterpret_into::<f16>(), shape, device)?,
+        KvDtype::Bf16 => {
+            Tensor::from_vec(vec![0u16; len].reinterpret_into::<bf16>(), shape, device)?
+        }
+    };
+    Ok(tensor)
+}

@@ -1,0 +1,31 @@
+//! The model: configuration, weights and the decoder. Knows token ids, positions and blocks;
+//! must not know requests, text, or why a row is in the batch.
+
+pub mod config;
+pub mod input;
+pub mod kv_cache;
+pub mod toy;
+pub mod weights;
+
+use thiserror::Error;
+
+pub use config::ModelConfig;
+pub use input::{BlockId, Logits, ModelInput, SeqInput};
+pub use kv_cache::{KvCache, KvCacheConfig, KvDtype};
+
+/// A causal language model over a paged KV cache.
+///
+/// For each sequence, `forward` writes the keys and values of its rows into the slots that its
+/// block table names, attends over `[0, context_len)`, and returns logits for the last
+/// `num_logits` rows. On the CPU the result of a row does not depend on the other rows.
+pub trait CausalLm: Send {
+    fn config(&self) -> &ModelConfig;
+    fn forward(&mut self, input: &ModelInput, kv_cache: &mut KvCache)
+    -> Result<Logits, ModelError>;
+}
+
+#[derive(Debug, Error)]
+pub enum ModelError {
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,1 @@
+//! `ToyLm`: a [`CausalLm`] for tests that has no neural network.
