@@ -22,7 +22,7 @@ pub enum Value {
     Array(Array),
 }
 
-/// A flat array of one element type; integers of any width are widened.
+/// A flat array of one element type; integers of any width are widened, `f64` narrowed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Array {
     Integers(Vec<i64>),
@@ -101,6 +101,22 @@ impl Metadata {
             Value::Array(Array::Floats(items)) => Some(items.as_slice()),
             _ => None,
         })
+    }
+
+    pub fn contains(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    pub fn insert(&mut self, key: &str, value: Value) {
+        self.0.insert(key.to_owned(), value);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
