@@ -7,6 +7,11 @@
 
 // ---- engine ----
 
+/// Preemptions of one request. After that it is resumed only when the pool holds the whole rest of
+/// everything that runs, so that it cannot be preempted again: a request that is thrown out without
+/// end would recompute without end.
+pub const PREEMPTIONS_PER_REQUEST_MAX: usize = 4;
+
 // ---- format ----
 
 const MIB: u64 = 1 << 20;

@@ -3,11 +3,22 @@
 //! Knows token ids and blocks; must not know text. One thread owns scheduler, blocks, cache and
 //! model; [`EngineHandle`] is the only way in.
 
+mod batch;
+mod block_pool;
+mod core;
+mod gate;
 mod handle;
+mod prefix_cache;
+mod random;
 mod request;
+pub mod sampler;
+mod scheduler;
+mod sequence;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{Engine, EngineHandle, Generation};
 pub use request::{
     EngineConfig, EngineStats, FinishReason, GenerationError, GenerationRequest, GenerationSummary,
-    ReasoningBudget, SamplingParams, SubmitError, TokenEvent,
+    ReasoningBudget, SamplingParams, StartError, SubmitError, TokenEvent,
 };

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// How the next token is drawn. `temperature == 0` is greedy and ignores the other filters.
+/// How the next token is drawn. The order of the steps is in [`crate::engine::sampler`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingParams {
+    /// Divides the logits; 0 is greedy and ignores `top_p`, `top_k`, `min_p` and `seed`.
     pub temperature: f32,
-    /// Keep the most likely tokens whose probabilities sum to this; 1 keeps all.
+    /// Keep the fewest most likely tokens whose probabilities sum to this; 1 keeps all.
     pub top_p: f32,
     /// Keep this many most likely tokens; 0 keeps all.
     pub top_k: usize,
@@ -24,6 +25,7 @@ pub struct SamplingParams {
 /// A cap on the tokens of the reasoning part, spoken in token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReasoningBudget {
+    /// Reasoning tokens after which the part is closed; `usize::MAX` counts without closing.
     pub max_tokens: usize,
     /// The prompt already opened the reasoning part.
     pub starts_open: bool,
@@ -31,14 +33,15 @@ pub struct ReasoningBudget {
     pub open_id: u32,
     /// The token that closes it; once seen the budget no longer applies.
     pub close_id: u32,
-    /// Tokens written in place of sampled ones when the budget is spent; they contain `close_id`.
+    /// Tokens written in place of sampled ones when the budget is spent; they contain `close_id`
+    /// and count as generated tokens. None of them ends the generation, whatever `stop_ids` says.
     pub closing_ids: Arc<[u32]>,
 }
 
 #[derive(Debug, Clone)]
 pub struct GenerationRequest {
     pub prompt: Vec<u32>,
-    /// Tokens to generate at most.
+    /// Tokens to generate at most; 0 computes the prompt and ends.
     pub max_tokens: usize,
     /// Generation ends at any of these; the token itself is not part of the output.
     pub stop_ids: Arc<[u32]>,
@@ -62,7 +65,9 @@ pub struct GenerationSummary {
     pub num_prompt_tokens: usize,
     /// Prompt tokens whose keys and values came from the prefix cache.
     pub num_cached_tokens: usize,
+    /// Tokens sent as events; a stop token is not one of them.
     pub num_generated_tokens: usize,
+    /// Of these, the tokens between the opening and the closing token of a [`ReasoningBudget`].
     pub num_reasoning_tokens: usize,
 }
 
@@ -84,14 +89,17 @@ pub enum GenerationError {
     EngineStopped,
 }
 
+/// Why a request was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SubmitError {
     #[error("the prompt is empty")]
     EmptyPrompt,
-    #[error("the prompt has {tokens} tokens, but the context holds {limit}")]
+    #[error("the prompt has {tokens} tokens, which leaves no room to answer in {limit}")]
     PromptTooLong { tokens: usize, limit: usize },
     #[error("token id {id} is outside the vocabulary of {vocab_size}")]
     UnknownToken { id: u32, vocab_size: usize },
+    #[error("{field} must be {range}")]
+    SamplingOutOfRange { field: &'static str, range: &'static str },
     #[error("the queue holds {limit} requests already")]
     QueueFull { limit: usize },
     #[error("the queue holds {queued} prompt tokens already, with a limit of {limit}")]
@@ -102,33 +110,66 @@ pub enum SubmitError {
     Failed,
 }
 
+/// Why an engine could not be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{field} must be at least 1")]
+    ZeroLimit { field: &'static str },
+    #[error("a context needs 2 tokens at least, but the KV cache or the limits leave {tokens}")]
+    ContextTooSmall { tokens: usize },
+    #[error("the engine thread did not start: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Tokens of one sequence at most, prompt and output together.
+    /// Tokens of one sequence at most, prompt and output together. Lowered on start to what the
+    /// model was trained for and what the KV cache holds.
     pub max_model_len: usize,
-    /// Sequences in one step.
+    /// Sequences in one step. Lowered on start to `max_num_batched_tokens`.
     pub max_num_seqs: usize,
     /// Rows in one step; longer prompts are computed in chunks.
     pub max_num_batched_tokens: usize,
+    /// Requests that were accepted and wait for their first step.
     pub queued_requests_max: usize,
+    /// Prompt tokens of the requests in the queue; an empty queue takes a prompt of any length.
     pub queued_tokens_max: usize,
     pub prefix_cache: bool,
 }
 
-/// A snapshot for metrics and tests.
+/// A snapshot for metrics and tests, as of the end of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineStats {
     pub num_running: usize,
+    /// Accepted and not running: new in the queue, or preempted.
     pub num_waiting: usize,
+    pub block_size: usize,
     pub num_blocks: usize,
     pub num_used_blocks: usize,
     pub num_cached_blocks: usize,
     pub num_free_blocks: usize,
+    /// Prompt tokens of requests that left the queue, those from the prefix cache included.
     pub prompt_tokens_total: u64,
     pub generated_tokens_total: u64,
     pub prefix_cache_queried_tokens_total: u64,
     pub prefix_cache_hit_tokens_total: u64,
     pub preemptions_total: u64,
     pub steps_total: u64,
+    /// Rows computed in all steps, recomputation after preemption included.
+    pub computed_tokens_total: u64,
+    pub finished_requests_total: u64,
     pub failed_requests_total: u64,
+    /// Requests whose `Generation` was dropped before its end.
+    pub aborted_requests_total: u64,
+    /// Requests that failed because a row of logits was not a number.
+    pub not_a_number_total: u64,
+}
+
+impl EngineStats {
+    /// Every block is free, cached or used, and without sequences none is used. False means that
+    /// blocks leaked: a reason for an alarm, not for taking the engine down.
+    pub fn blocks_are_balanced(&self) -> bool {
+        let accounted = self.num_free_blocks + self.num_cached_blocks + self.num_used_blocks;
+        accounted == self.num_blocks && (self.num_running > 0 || self.num_used_blocks == 0)
+    }
 }

@@ -1,0 +1,94 @@
+//! What one step computes, and what came of it.
+
+use std::sync::Arc;
+
+use crate::engine::TokenEvent;
+use crate::engine::sequence::{Sequence, SequenceId};
+use crate::model::{ModelInput, SeqInput};
+
+/// The share of one sequence in a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ScheduledSeq {
+    pub(super) id: SequenceId,
+    /// Where the sequence stands among the running ones, until the step is committed.
+    pub(super) index: usize,
+    /// Tokens computed in this step: the first that are not computed yet.
+    pub(super) num_tokens: usize,
+    pub(super) logits: LogitsUse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogitsUse {
+    /// Not wanted: the step ends within the tokens of the sequence.
+    None,
+    /// Only to learn that the blocks filled so far are finite, so that others may share them. One
+    /// row at the end of a chunk is cheap beside the chunk, and attention carries a NaN anywhere
+    /// before it into that row.
+    Check,
+    /// The next token is drawn from them.
+    Sample,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ScheduledBatch {
+    pub(super) seqs: Vec<ScheduledSeq>,
+}
+
+impl ScheduledBatch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.seqs.is_empty()
+    }
+
+    pub(super) fn num_rows(&self) -> usize {
+        self.seqs.iter().map(|seq| seq.num_tokens).sum()
+    }
+
+    /// Writes the model's view of this step into `input`, whose buffers are reused.
+    pub(super) fn fill(&self, running: &[Sequence], input: &mut ModelInput) {
+        input.token_ids.clear();
+        input.positions.clear();
+        input.seqs.clear();
+        for scheduled in &self.seqs {
+            let sequence = &running[scheduled.index];
+            let start = sequence.num_computed_tokens;
+            let end = start + scheduled.num_tokens;
+            let row = input.token_ids.len();
+            input.token_ids.extend_from_slice(&sequence.tokens()[start..end]);
+            // A context is shorter than 2^32 tokens: the pool has fewer slots.
+            input.positions.extend(start as u32..end as u32);
+            input.seqs.push(SeqInput {
+                rows: row..row + scheduled.num_tokens,
+                context_len: end,
+                block_table: Arc::clone(&sequence.block_table),
+                num_logits: match scheduled.logits {
+                    LogitsUse::None => 0,
+                    LogitsUse::Check | LogitsUse::Sample => 1,
+                },
+            });
+        }
+    }
+}
+
+/// What the step's logits said about one sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowOutcome {
+    NoLogits,
+    Finite,
+    Sampled(u32),
+    NotANumber,
+}
+
+/// What a step has to tell the clients.
+#[derive(Debug, Default)]
+pub(super) struct StepEvents {
+    pub(super) tokens: Vec<(SequenceId, u32)>,
+    /// The last event of each sequence that ended: it has left the scheduler already.
+    pub(super) finals: Vec<(SequenceId, TokenEvent)>,
+}
+
+impl StepEvents {
+    pub(super) fn clear(&mut self) {
+        self.tokens.clear();
+        self.finals.clear();
+    }
+}

@@ -1,0 +1,200 @@
+//! The engine without its thread: a step, and what may happen between two steps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, StepEvents};
+use crate::engine::gate::Shared;
+use crate::engine::sampler::{Sampler, finite_max};
+use crate::engine::scheduler::Scheduler;
+use crate::engine::sequence::{Sequence, SequenceId};
+use crate::engine::{GenerationError, GenerationRequest, TokenEvent};
+use crate::model::{CausalLm, KvCache, Logits, ModelInput};
+
+/// An accepted request and the way to its client.
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) id: SequenceId,
+    pub(super) request: GenerationRequest,
+    /// Sending never waits, so a slow client cannot hold up a step; and the channel is bounded by
+    /// what a request may generate, one event per token and one at the end.
+    pub(super) events: UnboundedSender<TokenEvent>,
+}
+
+pub(super) struct Core {
+    model: Box<dyn CausalLm>,
+    kv_cache: KvCache,
+    scheduler: Scheduler,
+    sampler: Sampler,
+    clients: HashMap<SequenceId, UnboundedSender<TokenEvent>>,
+    shared: Arc<Shared>,
+    totals: Totals,
+    /// The step being computed; after a panic it tells whose it was.
+    batch: ScheduledBatch,
+    input: ModelInput,
+    rows: Vec<RowOutcome>,
+    events: StepEvents,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    steps: u64,
+    computed_tokens: u64,
+    finished_requests: u64,
+    failed_requests: u64,
+    aborted_requests: u64,
+    not_a_number: u64,
+}
+
+impl Core {
+    pub(super) fn new(model: Box<dyn CausalLm>, kv_cache: KvCache, shared: Arc<Shared>) -> Self {
+        let (block_size, num_blocks) = (kv_cache.config().block_size, kv_cache.config().num_blocks);
+        let core = Self {
+            model,
+            kv_cache,
+            scheduler: Scheduler::new(&shared.config, block_size, num_blocks),
+            sampler: Sampler::default(),
+            clients: HashMap::new(),
+            shared,
+            totals: Totals::default(),
+            batch: ScheduledBatch::default(),
+            input: ModelInput::default(),
+            rows: Vec::new(),
+            events: StepEvents::default(),
+        };
+        core.publish_stats();
+        core
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.scheduler.has_work()
+    }
+
+    pub(super) fn add(&mut self, submission: Submission) {
+        let Submission { id, request, events } = submission;
+        self.clients.insert(id, events);
+        self.scheduler.add(Sequence::new(id, request, self.shared.config.max_model_len));
+    }
+
+    /// Its client is gone. Does nothing for a request that has ended.
+    pub(super) fn abort(&mut self, id: SequenceId) {
+        if self.scheduler.abort(id) {
+            self.clients.remove(&id);
+            self.totals.aborted_requests += 1;
+            self.publish_stats();
+            self.shared.settle(1, self.scheduler.take_dequeued());
+        }
+    }
+
+    pub(super) fn step(&mut self) {
+        self.batch = self.scheduler.schedule();
+        self.shared.settle(0, self.scheduler.take_dequeued());
+        if self.batch.is_empty() {
+            return;
+        }
+        self.batch.fill(self.scheduler.running(), &mut self.input);
+        self.events.clear();
+        match self.model.forward(&self.input, &mut self.kv_cache) {
+            Ok(logits) => {
+                self.sample(&logits);
+                self.scheduler.commit(&self.batch, &self.rows, &mut self.events);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the model failed; the requests of this step end");
+                let error = GenerationError::Model(error.to_string());
+                self.scheduler.fail(&self.batch, &error, &mut self.events);
+            }
+        }
+        self.totals.steps += 1;
+        self.totals.computed_tokens += self.batch.num_rows() as u64;
+        self.deliver();
+    }
+
+    /// Writes one outcome for each sequence of the batch into `rows`.
+    fn sample(&mut self, logits: &Logits) {
+        self.rows.clear();
+        let mut logits_row = 0;
+        for scheduled in &self.batch.seqs {
+            let sequence = &self.scheduler.running()[scheduled.index];
+            let outcome = match scheduled.logits {
+                LogitsUse::None => RowOutcome::NoLogits,
+                LogitsUse::Check => match finite_max(logits.row(logits_row)) {
+                    Some(_) => RowOutcome::Finite,
+                    None => RowOutcome::NotANumber,
+                },
+                LogitsUse::Sample => {
+                    let index = sequence.num_generated_tokens() as u64;
+                    let (params, history) = (&sequence.sampling, sequence.tokens());
+                    match self.sampler.sample(logits.row(logits_row), params, history, index) {
+                        Some(token) => RowOutcome::Sampled(token),
+                        None => RowOutcome::NotANumber,
+                    }
+                }
+            };
+            logits_row += usize::from(scheduled.logits != LogitsUse::None);
+            self.rows.push(outcome);
+        }
+        assert_eq!(logits_row, logits.num_rows(), "the model answers the rows it was asked for");
+    }
+
+    /// Final events go last: a client that sees one finds its blocks given back in the statistics.
+    fn deliver(&mut self) {
+        for &(id, token) in &self.events.tokens {
+            // A client that is gone has sent an abort, which is handled before the next step.
+            let _ = self.clients[&id].send(TokenEvent::Token(token));
+        }
+        for (_, event) in &self.events.finals {
+            match event {
+                TokenEvent::Failed(GenerationError::NotANumber) => {
+                    self.totals.failed_requests += 1;
+                    self.totals.not_a_number += 1;
+                }
+                TokenEvent::Failed(_) => self.totals.failed_requests += 1,
+                TokenEvent::Finished(_) | TokenEvent::Token(_) => {
+                    self.totals.finished_requests += 1;
+                }
+            }
+        }
+        self.publish_stats();
+        self.shared.settle(self.events.finals.len(), self.scheduler.take_dequeued());
+        for (id, event) in self.events.finals.drain(..) {
+            let client = self.clients.remove(&id).expect("a sequence ends once");
+            let _ = client.send(event);
+        }
+    }
+
+    fn publish_stats(&self) {
+        let mut stats = self.scheduler.stats();
+        stats.steps_total = self.totals.steps;
+        stats.computed_tokens_total = self.totals.computed_tokens;
+        stats.finished_requests_total = self.totals.finished_requests;
+        stats.failed_requests_total = self.totals.failed_requests;
+        stats.aborted_requests_total = self.totals.aborted_requests;
+        stats.not_a_number_total = self.totals.not_a_number;
+        if !self.has_work() && !stats.blocks_are_balanced() {
+            tracing::error!(?stats, "blocks leaked");
+        }
+        self.shared.publish_stats(stats);
+    }
+
+    /// After a panic: every request ends, those of the step that panicked as the model's failure.
+    pub(super) fn fail_all(&mut self) {
+        self.shared.fail();
+        for scheduled in &self.batch.seqs {
+            if let Some(client) = self.clients.remove(&scheduled.id) {
+                let error = GenerationError::Model("it panicked".into());
+                let _ = client.send(TokenEvent::Failed(error));
+            }
+        }
+        for (_, client) in self.clients.drain() {
+            let _ = client.send(TokenEvent::Failed(GenerationError::EngineStopped));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+}

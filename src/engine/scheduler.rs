@@ -1,0 +1,396 @@
+//! Which sequences compute how many tokens in the next step, and in which blocks.
+//!
+//! Sequences are admitted in the order of arrival, so the running ones are always older than the
+//! waiting ones. Blocks go to the oldest first; where they do not suffice the youngest is preempted:
+//! it loses its blocks and waits at the front. The oldest is never preempted, so it finishes, and
+//! then the next is the oldest. Every accepted request therefore ends.
+
+use std::collections::VecDeque;
+
+use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, ScheduledSeq, StepEvents};
+use crate::engine::block_pool::BlockPool;
+use crate::engine::sequence::{Sequence, SequenceId};
+use crate::engine::{EngineConfig, EngineStats, FinishReason, GenerationError, TokenEvent};
+use crate::limits::PREEMPTIONS_PER_REQUEST_MAX;
+use crate::model::BlockId;
+
+/// What left the queue of requests that never ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Dequeued {
+    pub(super) num_requests: usize,
+    pub(super) num_tokens: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    max_num_seqs: usize,
+    max_num_batched_tokens: usize,
+    max_model_len: usize,
+    prefix_cache: bool,
+    block_size: usize,
+    pool: BlockPool,
+    /// Oldest first, and all older than `waiting`.
+    running: Vec<Sequence>,
+    /// Oldest first.
+    waiting: VecDeque<Sequence>,
+    /// The front of the queue that did not fit. It is tried again when a running sequence has given
+    /// blocks back, so that a long queue costs nothing while it stands still.
+    refused: Option<SequenceId>,
+    dequeued: Dequeued,
+    /// Of each running sequence in this step; kept for its allocation.
+    shares: Vec<usize>,
+    totals: Totals,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    prompt_tokens: u64,
+    generated_tokens: u64,
+    prefix_cache_queried_tokens: u64,
+    prefix_cache_hit_tokens: u64,
+    preemptions: u64,
+}
+
+impl Scheduler {
+    /// `config` must satisfy what [`crate::engine::Engine::start`] makes of it.
+    pub(super) fn new(config: &EngineConfig, block_size: usize, num_blocks: usize) -> Self {
+        // Then each running sequence with one token to compute fits into a step and one token is
+        // left, so that the oldest sequence progresses in every step.
+        assert!(config.max_num_seqs <= config.max_num_batched_tokens);
+        // Then the oldest sequence can always have the blocks it needs.
+        assert!(config.max_model_len <= num_blocks * block_size);
+        Self {
+            max_num_seqs: config.max_num_seqs,
+            max_num_batched_tokens: config.max_num_batched_tokens,
+            max_model_len: config.max_model_len,
+            prefix_cache: config.prefix_cache,
+            block_size,
+            pool: BlockPool::new(num_blocks),
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            refused: None,
+            dequeued: Dequeued::default(),
+            shares: Vec::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Ids must arrive in ascending order, and the prompt must leave room for a token.
+    pub(super) fn add(&mut self, sequence: Sequence) {
+        assert!(sequence.num_tokens() < self.max_model_len);
+        debug_assert!(self.waiting.back().is_none_or(|last| last.id < sequence.id));
+        self.waiting.push_back(sequence);
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.running.is_empty() || !self.waiting.is_empty()
+    }
+
+    pub(super) fn running(&self) -> &[Sequence] {
+        &self.running
+    }
+
+    /// What left the queue since this was last asked.
+    pub(super) fn take_dequeued(&mut self) -> Dequeued {
+        std::mem::take(&mut self.dequeued)
+    }
+
+    /// The work of the next step: sequences with one token to compute first, then the others in
+    /// order of arrival as far as `max_num_batched_tokens` reaches, then new ones. Empty only if
+    /// there is no sequence. Must be followed by `commit` or `fail`.
+    pub(super) fn schedule(&mut self) -> ScheduledBatch {
+        let mut batch = ScheduledBatch::default();
+        let mut budget = self.share_budget();
+        let num_running = self.running.len();
+        let mut index = 0;
+        while index < self.running.len() {
+            if self.shares[index] > 0 && self.grow_or_preempt(index) {
+                batch.seqs.push(self.scheduled(index, self.shares[index]));
+            }
+            index += 1;
+        }
+        // A step that had to preempt has no room to admit.
+        while self.running.len() >= num_running && budget > 0 && self.admit() {
+            let index = self.running.len() - 1;
+            let num_tokens = self.running[index].num_pending_tokens().min(budget);
+            budget -= num_tokens;
+            batch.seqs.push(self.scheduled(index, num_tokens));
+        }
+        assert!(!batch.is_empty() || !self.has_work(), "the oldest sequence always progresses");
+        batch
+    }
+
+    /// Sets `shares` and returns what is left of the step's tokens.
+    fn share_budget(&mut self) -> usize {
+        let mut budget = self.max_num_batched_tokens;
+        self.shares.clear();
+        for sequence in &self.running {
+            let share = usize::from(sequence.num_pending_tokens() == 1);
+            self.shares.push(share);
+            budget -= share;
+        }
+        for (sequence, share) in self.running.iter().zip(&mut self.shares) {
+            if *share == 0 {
+                *share = sequence.num_pending_tokens().min(budget);
+                budget -= *share;
+            }
+        }
+        budget
+    }
+
+    fn scheduled(&self, index: usize, num_tokens: usize) -> ScheduledSeq {
+        let sequence = &self.running[index];
+        let num_computed_after = sequence.num_computed_tokens + num_tokens;
+        let fills_block = num_computed_after / self.block_size > sequence.num_published_blocks;
+        let logits = if num_tokens == sequence.num_pending_tokens() {
+            LogitsUse::Sample
+        } else if self.prefix_cache && fills_block {
+            LogitsUse::Check
+        } else {
+            LogitsUse::None
+        };
+        ScheduledSeq { id: sequence.id, index, num_tokens, logits }
+    }
+
+    /// Gives a running sequence the blocks for its share, at the cost of younger ones. False if
+    /// it was itself the youngest and had to go.
+    fn grow_or_preempt(&mut self, index: usize) -> bool {
+        let end = self.running[index].num_computed_tokens + self.shares[index];
+        let num_blocks = end.div_ceil(self.block_size);
+        while self.running[index].block_table.len() < num_blocks {
+            if let Some(block) = self.pool.allocate() {
+                self.running[index].append_blocks(&[block]);
+                continue;
+            }
+            self.preempt_youngest();
+            if index == self.running.len() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn preempt_youngest(&mut self) {
+        let mut youngest = self.running.pop().expect("somebody holds the blocks");
+        debug_assert!(!self.running.is_empty(), "the oldest is never preempted");
+        debug_assert!(youngest.num_preemptions < PREEMPTIONS_PER_REQUEST_MAX);
+        self.pool.release(&youngest.take_blocks());
+        self.refused = None;
+        youngest.num_preemptions += 1;
+        self.totals.preemptions += 1;
+        self.waiting.push_front(youngest);
+    }
+
+    /// Moves the front of the queue to the running ones, if there is room for all its tokens.
+    fn admit(&mut self) -> bool {
+        if self.running.len() >= self.max_num_seqs {
+            return false;
+        }
+        if self.waiting.front().is_some_and(|front| self.refused == Some(front.id)) {
+            return false;
+        }
+        let Some(mut sequence) = self.waiting.pop_front() else { return false };
+        let hits = self.acquire_prefix(&mut sequence);
+        let num_new = sequence.num_tokens().div_ceil(self.block_size) - hits.len();
+        if self.pool.num_available() < num_new + self.headroom(&sequence, hits.len() + num_new) {
+            self.pool.release(&hits);
+            self.refused = Some(sequence.id);
+            self.waiting.push_front(sequence);
+            return false;
+        }
+        self.note_admission(&mut sequence, hits.len() * self.block_size);
+        sequence.num_computed_tokens = hits.len() * self.block_size;
+        sequence.num_published_blocks = hits.len();
+        let mut blocks = hits;
+        blocks.extend((0..num_new).map(|_| self.pool.allocate().expect("counted above")));
+        sequence.append_blocks(&blocks);
+        self.running.push(sequence);
+        true
+    }
+
+    /// References the cached blocks of the longest known prefix. At least the last token is left
+    /// to compute, since its logits are needed.
+    fn acquire_prefix(&mut self, sequence: &mut Sequence) -> Vec<BlockId> {
+        let mut hits = Vec::new();
+        if !self.prefix_cache {
+            return hits;
+        }
+        for index in 0..(sequence.num_tokens() - 1) / self.block_size {
+            let hash = sequence.block_hash(index, self.block_size);
+            let Some(block) = self.pool.acquire_cached(&hash) else { break };
+            hits.push(block);
+        }
+        hits
+    }
+
+    /// Blocks that must remain when `candidate` has got its first `num_blocks`.
+    ///
+    /// Usually one for each running sequence, as the next token may need it. For a candidate that
+    /// was preempted too often, all that it and the older ones can still ask for: then it is never
+    /// preempted again, since younger ones go first and these have enough.
+    fn headroom(&self, candidate: &Sequence, num_blocks: usize) -> usize {
+        if candidate.num_preemptions < PREEMPTIONS_PER_REQUEST_MAX {
+            return self.running.len();
+        }
+        let blocks_max =
+            |sequence: &Sequence| sequence.num_computed_tokens_max().div_ceil(self.block_size);
+        let older: usize = self
+            .running
+            .iter()
+            .map(|sequence| blocks_max(sequence).saturating_sub(sequence.block_table.len()))
+            .sum();
+        older + blocks_max(candidate).saturating_sub(num_blocks)
+    }
+
+    fn note_admission(&mut self, sequence: &mut Sequence, num_hit_tokens: usize) {
+        if sequence.num_cached_tokens.is_some() {
+            return;
+        }
+        sequence.num_cached_tokens = Some(num_hit_tokens);
+        let num_prompt_tokens = sequence.num_prompt_tokens();
+        self.dequeue(num_prompt_tokens);
+        self.totals.prompt_tokens += num_prompt_tokens as u64;
+        if self.prefix_cache {
+            self.totals.prefix_cache_queried_tokens += num_prompt_tokens as u64;
+            self.totals.prefix_cache_hit_tokens += num_hit_tokens as u64;
+        }
+    }
+
+    fn dequeue(&mut self, num_prompt_tokens: usize) {
+        self.dequeued.num_requests += 1;
+        self.dequeued.num_tokens += num_prompt_tokens;
+    }
+
+    /// Takes over what a step has computed. `rows` holds one outcome for each sequence of `batch`.
+    pub(super) fn commit(
+        &mut self,
+        batch: &ScheduledBatch,
+        rows: &[RowOutcome],
+        events: &mut StepEvents,
+    ) {
+        assert_eq!(batch.seqs.len(), rows.len());
+        for (scheduled, &row) in batch.seqs.iter().zip(rows) {
+            let sequence = &mut self.running[scheduled.index];
+            debug_assert_eq!(sequence.id, scheduled.id);
+            sequence.num_computed_tokens += scheduled.num_tokens;
+            match row {
+                RowOutcome::NoLogits => {}
+                RowOutcome::Finite => self.publish(scheduled.index),
+                RowOutcome::Sampled(token) => {
+                    self.publish(scheduled.index);
+                    if let Some(reason) = self.accept(scheduled.index, token, events) {
+                        let summary = self.running[scheduled.index].summary(reason);
+                        events.finals.push((scheduled.id, TokenEvent::Finished(summary)));
+                    }
+                }
+                RowOutcome::NotANumber => {
+                    let failed = TokenEvent::Failed(GenerationError::NotANumber);
+                    events.finals.push((scheduled.id, failed));
+                }
+            }
+        }
+        self.remove_ended(events);
+    }
+
+    /// Ends every sequence of a step that the model could not compute.
+    pub(super) fn fail(
+        &mut self,
+        batch: &ScheduledBatch,
+        error: &GenerationError,
+        events: &mut StepEvents,
+    ) {
+        let failed = batch.seqs.iter().map(|seq| (seq.id, TokenEvent::Failed(error.clone())));
+        events.finals.extend(failed);
+        self.remove_ended(events);
+    }
+
+    fn accept(
+        &mut self,
+        index: usize,
+        token: u32,
+        events: &mut StepEvents,
+    ) -> Option<FinishReason> {
+        let sequence = &mut self.running[index];
+        let num_before = sequence.num_tokens();
+        let reason = sequence.accept(token);
+        let new = &sequence.tokens()[num_before..];
+        events.tokens.extend(new.iter().map(|&token| (sequence.id, token)));
+        self.totals.generated_tokens += new.len() as u64;
+        reason
+    }
+
+    /// Offers the full computed blocks to the prefix cache. Only after finite logits: attention
+    /// carries a NaN from any earlier position into them.
+    fn publish(&mut self, index: usize) {
+        if !self.prefix_cache {
+            return;
+        }
+        let sequence = &mut self.running[index];
+        let num_full = sequence.num_computed_tokens / self.block_size;
+        for block_index in sequence.num_published_blocks..num_full {
+            let hash = sequence.block_hash(block_index, self.block_size);
+            self.pool.publish(sequence.block_table[block_index], hash);
+        }
+        sequence.num_published_blocks = sequence.num_published_blocks.max(num_full);
+    }
+
+    fn remove_ended(&mut self, events: &StepEvents) {
+        for (id, _) in &events.finals {
+            let removed = self.abort(*id);
+            debug_assert!(removed, "a sequence ends once");
+        }
+    }
+
+    /// Forgets a sequence, wherever it is, and gives its blocks back. False if it is not known.
+    pub(super) fn abort(&mut self, id: SequenceId) -> bool {
+        if let Ok(index) = self.running.binary_search_by_key(&id, |sequence| sequence.id) {
+            let sequence = self.running.remove(index);
+            self.pool.release(&sequence.block_table);
+            self.refused = None;
+            return true;
+        }
+        let Ok(index) = self.waiting.binary_search_by_key(&id, |sequence| sequence.id) else {
+            return false;
+        };
+        let sequence = self.waiting.remove(index).expect("just found");
+        if sequence.num_cached_tokens.is_none() {
+            self.dequeue(sequence.num_prompt_tokens());
+        }
+        true
+    }
+
+    /// The part of the statistics that the scheduler knows.
+    pub(super) fn stats(&self) -> EngineStats {
+        EngineStats {
+            num_running: self.running.len(),
+            num_waiting: self.waiting.len(),
+            block_size: self.block_size,
+            num_blocks: self.pool.num_blocks(),
+            num_used_blocks: self.pool.num_used(),
+            num_cached_blocks: self.pool.num_cached(),
+            num_free_blocks: self.pool.num_free(),
+            prompt_tokens_total: self.totals.prompt_tokens,
+            generated_tokens_total: self.totals.generated_tokens,
+            prefix_cache_queried_tokens_total: self.totals.prefix_cache_queried_tokens,
+            prefix_cache_hit_tokens_total: self.totals.prefix_cache_hit_tokens,
+            preemptions_total: self.totals.preemptions,
+            ..EngineStats::default()
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn assert_consistent(&self) {
+        let running = self.running.iter();
+        self.pool.assert_consistent(running.map(|sequence| &*sequence.block_table));
+        let ids: Vec<_> = self.running.iter().chain(&self.waiting).map(|it| it.id).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "running are older than waiting: {ids:?}");
+        assert!(self.running.len() <= self.max_num_seqs);
+        for sequence in &self.running {
+            assert!(sequence.num_pending_tokens() > 0, "a running sequence has work");
+            assert!(sequence.num_preemptions <= PREEMPTIONS_PER_REQUEST_MAX);
+        }
+        for sequence in &self.waiting {
+            assert!(sequence.block_table.is_empty() && sequence.num_computed_tokens == 0);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Whatever else the engine does, the text of a request is that of running it alone.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{Rig, VOCAB_SIZE, alone, config};
+use crate::engine::{EngineConfig, GenerationRequest, ReasoningBudget, SamplingParams, TokenEvent};
+use crate::limits::PREEMPTIONS_PER_REQUEST_MAX;
+use crate::model::toy::ToyLm;
+
+#[derive(Debug, Clone)]
+struct Arrival {
+    request: GenerationRequest,
+    step: usize,
+    /// Steps after its arrival at which the client goes away.
+    leaves_after: Option<usize>,
+}
+
+#[derive(Debug, Clone)]
+struct Load {
+    block_size: usize,
+    num_blocks: usize,
+    config: EngineConfig,
+    arrivals: Vec<Arrival>,
+}
+
+/// Prompts begin with a piece of one of two texts, so that they share prefixes of every length.
+fn prompt() -> impl Strategy<Value = Vec<u32>> {
+    let token = 0..VOCAB_SIZE as u32;
+    (0u32..2, 0usize..30, prop::collection::vec(token, 1..8)).prop_map(|(text, len, suffix)| {
+        (0..len as u32).map(|at| (at * 5 + text * 7) % 19).chain(suffix).collect()
+    })
+}
+
+fn sampling() -> impl Strategy<Value = SamplingParams> {
+    let choice = |values: &'static [f32]| prop::sample::select(values);
+    (
+        choice(&[0.0, 0.0, 0.7, 3.0]),
+        choice(&[1.0, 0.9]),
+        0usize..6,
+        choice(&[0.0, 0.05]),
+        choice(&[1.0, 1.2]),
+        0u64..3,
+    )
+        .prop_map(|(temperature, top_p, top_k, min_p, repetition_penalty, seed)| {
+            SamplingParams { temperature, top_p, top_k, min_p, repetition_penalty, seed }
+        })
+}
+
+fn reasoning() -> impl Strategy<Value = Option<ReasoningBudget>> {
+    prop::option::of((0usize..10, any::<bool>()).prop_map(|(max_tokens, starts_open)| {
+        ReasoningBudget {
+            max_tokens,
+            starts_open,
+            open_id: 20,
+            close_id: 21,
+            closing_ids: Arc::from([3, 21, 4]),
+        }
+    }))
+}
+
+fn arrival() -> impl Strategy<Value = Arrival> {
+    (prompt(), 0usize..40, sampling(), reasoning(), 0usize..40, prop::option::of(0usize..25))
+        .prop_map(|(prompt, max_tokens, sampling, reasoning_budget, step, leaves_after)| {
+            let stop_ids = Arc::from([22]);
+            let request =
+                GenerationRequest { prompt, max_tokens, stop_ids, sampling, reasoning_budget };
+            Arrival { request, step, leaves_after }
+        })
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    (
+        1usize..8,
+        40usize..90,
+        1usize..9,
+        1usize..24,
+        any::<bool>(),
+        prop::collection::vec(arrival(), 1..16),
+    )
+        .prop_map(|(block_size, num_slots, max_num_seqs, rows, prefix_cache, mut arrivals)| {
+            arrivals.sort_by_key(|arrival| arrival.step);
+            let num_blocks = num_slots.div_ceil(block_size);
+            let config = EngineConfig {
+                max_model_len: num_blocks * block_size,
+                max_num_seqs: max_num_seqs.min(rows),
+                max_num_batched_tokens: rows,
+                prefix_cache,
+                ..config()
+            };
+            Load { block_size, num_blocks, config, arrivals }
+        })
+}
+
+/// Steps that a load may take at most: each token once per admission, one at a time.
+fn steps_max(load: &Load) -> usize {
+    let tokens = |it: &Arrival| it.request.prompt.len() + it.request.max_tokens;
+    let tokens: usize = load.arrivals.iter().map(tokens).sum();
+    let last_arrival = load.arrivals.last().map_or(0, |arrival| arrival.step);
+    last_arrival + 1 + tokens * (PREEMPTIONS_PER_REQUEST_MAX + 1)
+}
+
+fn run(load: &Load) -> Rig {
+    let model = ToyLm::new(VOCAB_SIZE);
+    let mut rig = Rig::new(model, load.block_size, load.num_blocks, load.config.clone());
+    let mut num_steps = 0;
+    let mut next = 0;
+    while next < load.arrivals.len() || rig.core.has_work() {
+        while load.arrivals.get(next).is_some_and(|arrival| arrival.step <= num_steps) {
+            rig.submit(load.arrivals[next].request.clone()).unwrap();
+            next += 1;
+        }
+        for index in 0..rig.clients.len() {
+            let arrival = &load.arrivals[index];
+            if arrival.leaves_after == Some(num_steps - arrival.step) {
+                rig.abort(index);
+            }
+        }
+        rig.step();
+        num_steps += 1;
+        assert!(num_steps <= steps_max(load), "still {:?}", rig.stats());
+    }
+    rig
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_is_answered_as_if_it_were_alone(load in load()) {
+        let rig = run(&load);
+        for (client, arrival) in rig.clients.iter().zip(&load.arrivals) {
+            let reference = alone(arrival.request.clone(), load.config.max_model_len);
+            if let Some(end) = &client.end {
+                prop_assert_eq!(&client.tokens, &reference.tokens);
+                let (TokenEvent::Finished(end), Some(TokenEvent::Finished(expected))) =
+                    (end, &reference.end) else { panic!("{end:?} for {:?}", reference.end) };
+                prop_assert_eq!(end.reason, expected.reason);
+                prop_assert_eq!(end.num_generated_tokens, client.tokens.len());
+                prop_assert_eq!(end.num_reasoning_tokens, expected.num_reasoning_tokens);
+                prop_assert!(end.num_cached_tokens < end.num_prompt_tokens);
+            } else {
+                prop_assert!(arrival.leaves_after.is_some(), "only a client that left has no end");
+                prop_assert!(reference.tokens.starts_with(&client.tokens));
+            }
+        }
+        let stats = rig.stats();
+        prop_assert_eq!((stats.num_running, stats.num_waiting, stats.num_used_blocks), (0, 0, 0));
+        let num_ended = stats.finished_requests_total + stats.aborted_requests_total;
+        prop_assert_eq!(num_ended, load.arrivals.len() as u64);
+    }
+}
