@@ -1,1 +1,30 @@
+//! The SIMD kernels of Outcrop: paged attention, linear layers over unquantized weights, and the
+//! row operations of a decoder.
+//!
+//! A [`KernelTable`] is a set of kernels for one instruction set; it comes only from constructors
+//! that checked the CPU. Kernels are single-threaded over a range of rows: the caller owns the
+//! threads. They are concrete functions, because a generic one would be compiled in the caller,
+//! without the optimization that this package asks for.
+//!
+//! Every kernel is *batch-invariant*: the bits of a row's result depend on that row's inputs only,
+//! never on the other rows, on how rows are split over calls, or on which blocks hold the context.
 
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod floats;
+mod kv;
+mod linear;
+mod row;
+mod scalar;
+mod table;
+
+pub use attention::{AttendArgs, PARTITION, Partials, merge_partials, partial_len};
+pub use floats::{Floats, FloatsMut};
+pub use kv::{KvShape, Slot, write_kv};
+pub use linear::LinearArgs;
+pub use row::{RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows};
+pub use table::KernelTable;
+
+/// Longest head that the attention kernels take, in elements.
+pub const HEAD_DIM_MAX: usize = 256;

@@ -1,0 +1,201 @@
+//! Attention over one partition: scores of two keys and four heads at a time, then values weighted
+//! for four heads and sixteen elements at a time. Each sum has its own accumulator and runs over
+//! elements or positions in order, so grouping does not change its bits.
+
+use std::arch::x86_64::*;
+
+use super::{Load, sum_lanes};
+use crate::attention::{AttendArgs, PARTITION};
+use crate::floats::Floats;
+use crate::row::{self, LANES};
+
+/// Query heads that are computed together.
+const HEADS: usize = 4;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f32]) {
+    match args.keys {
+        Floats::F32(keys) => key_scores(args, keys, scores),
+        Floats::F16(keys) => key_scores(args, keys, scores),
+        Floats::Bf16(keys) => key_scores(args, keys, scores),
+    }
+    let (weighted, maxima_and_sums) = partial.split_at_mut(args.num_heads * args.shape.head_dim);
+    let (maxima, sums) = maxima_and_sums.split_at_mut(args.num_heads);
+    let num_positions = args.end - args.start;
+    for (head, scores) in scores.chunks_exact_mut(PARTITION).take(args.num_heads).enumerate() {
+        let padded = num_positions.next_multiple_of(LANES);
+        scores[num_positions..padded].fill(f32::NEG_INFINITY);
+        (maxima[head], sums[head]) = exponentiate(&mut scores[..padded]);
+    }
+    weighted.fill(0.0);
+    match args.values {
+        Floats::F32(values) => weigh_values(args, values, scores, weighted),
+        Floats::F16(values) => weigh_values(args, values, scores, weighted),
+        Floats::Bf16(values) => weigh_values(args, values, scores, weighted),
+    }
+}
+
+/// Replaces scores by `exp(score - max)`; returns the maximum and the sum.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn exponentiate(scores: &mut [f32]) -> (f32, f32) {
+    let mut maxima = [f32::NEG_INFINITY; LANES];
+    for chunk in scores.chunks_exact(LANES) {
+        for (max, &score) in maxima.iter_mut().zip(chunk) {
+            *max = if score > *max { score } else { *max };
+        }
+    }
+    let max = maxima.iter().fold(f32::NEG_INFINITY, |max, &lane| max.max(lane));
+    let mut sums = [0f32; LANES];
+    for chunk in scores.chunks_exact_mut(LANES) {
+        for (sum, score) in sums.iter_mut().zip(chunk) {
+            *score = row::exp(*score - max);
+            *sum += *score;
+        }
+    }
+    (max, row::sum_lanes(sums))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn key_scores<E: Load>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
+    let head_dim = args.shape.head_dim;
+    for (run, first) in args.runs() {
+        let keys = &keys[first..first + run.len() * head_dim];
+        for head in (0..args.num_heads).step_by(HEADS) {
+            let queries = &args.queries[head * head_dim..];
+            let scores = &mut scores[head * PARTITION..];
+            let (start, scale) = (run.start, args.scale);
+            match args.num_heads - head {
+                1 => run_scores::<E, 1>(keys, queries, head_dim, scale, start, scores),
+                2 => run_scores::<E, 2>(keys, queries, head_dim, scale, start, scores),
+                3 => run_scores::<E, 3>(keys, queries, head_dim, scale, start, scores),
+                _ => run_scores::<E, HEADS>(keys, queries, head_dim, scale, start, scores),
+            }
+        }
+    }
+}
+
+/// Scores of `H` heads with the keys of one run, whose first position is `start`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn run_scores<E: Load, const H: usize>(
+    keys: &[E],
+    queries: &[f32],
+    head_dim: usize,
+    scale: f32,
+    start: usize,
+    scores: &mut [f32],
+) {
+    assert!(queries.len() >= H * head_dim);
+    let num_keys = keys.len() / head_dim;
+    for key_id in (0..num_keys).step_by(2) {
+        // An odd key is computed twice: the same operations as in a pair, the same bits.
+        let other_id = if key_id + 1 < num_keys { key_id + 1 } else { key_id };
+        let key = &keys[key_id * head_dim..(key_id + 1) * head_dim];
+        let other = &keys[other_id * head_dim..(other_id + 1) * head_dim];
+        let mut sums = [_mm256_setzero_ps(); 8];
+        for i in (0..head_dim).step_by(LANES) {
+            // SAFETY: `head_dim` is a multiple of 8 and both keys have that many elements.
+            let (k0, k1) =
+                unsafe { (E::load8(key.as_ptr().add(i)), E::load8(other.as_ptr().add(i))) };
+            for head in 0..H {
+                // SAFETY: there are at least `H * head_dim` queries.
+                let q = unsafe { _mm256_loadu_ps(queries.as_ptr().add(head * head_dim + i)) };
+                sums[head] = _mm256_fmadd_ps(q, k0, sums[head]);
+                sums[HEADS + head] = _mm256_fmadd_ps(q, k1, sums[HEADS + head]);
+            }
+        }
+        let dots = sum_lanes(sums);
+        for head in 0..H {
+            scores[head * PARTITION + start + key_id] = dots[head] * scale;
+            scores[head * PARTITION + start + other_id] =
+                dots[if other_id == key_id { head } else { HEADS + head }] * scale;
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh_values<E: Load>(
+    args: &AttendArgs<'_>,
+    values: &[E],
+    weights: &[f32],
+    weighted: &mut [f32],
+) {
+    let head_dim = args.shape.head_dim;
+    for (run, first) in args.runs() {
+        let values = &values[first..first + run.len() * head_dim];
+        for head in (0..args.num_heads).step_by(HEADS) {
+            let weights = &weights[head * PARTITION + run.start..];
+            let weighted = &mut weighted[head * head_dim..];
+            match args.num_heads - head {
+                1 => weigh_run::<E, 1>(values, weights, head_dim, weighted),
+                2 => weigh_run::<E, 2>(values, weights, head_dim, weighted),
+                3 => weigh_run::<E, 3>(values, weights, head_dim, weighted),
+                _ => weigh_run::<E, HEADS>(values, weights, head_dim, weighted),
+            }
+        }
+    }
+}
+
+/// Adds the values of one run, weighted for each of `H` heads.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh_run<E: Load, const H: usize>(
+    values: &[E],
+    weights: &[f32],
+    head_dim: usize,
+    weighted: &mut [f32],
+) {
+    let wide = head_dim - head_dim % (2 * LANES);
+    for i in (0..wide).step_by(2 * LANES) {
+        weigh_columns::<E, H, 2>(values, weights, head_dim, i, weighted);
+    }
+    if wide < head_dim {
+        weigh_columns::<E, H, 1>(values, weights, head_dim, wide, weighted);
+    }
+}
+
+/// The same for the `8 * V` elements from `first` on.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh_columns<E: Load, const H: usize, const V: usize>(
+    values: &[E],
+    weights: &[f32],
+    head_dim: usize,
+    first: usize,
+    weighted: &mut [f32],
+) {
+    let num_positions = values.len() / head_dim;
+    assert!(first + V * LANES <= head_dim && weighted.len() >= H * head_dim);
+    assert!(weights.len() >= (H - 1) * PARTITION + num_positions);
+    let mut sums = [[_mm256_setzero_ps(); V]; H];
+    for (head, sums) in sums.iter_mut().enumerate() {
+        for (v, sum) in sums.iter_mut().enumerate() {
+            let at = head * head_dim + first + v * LANES;
+            // SAFETY: asserted above.
+            *sum = unsafe { _mm256_loadu_ps(weighted.as_ptr().add(at)) };
+        }
+    }
+    for position in 0..num_positions {
+        let mut value = [_mm256_setzero_ps(); V];
+        for (v, value) in value.iter_mut().enumerate() {
+            let at = position * head_dim + first + v * LANES;
+            // SAFETY: `position` and the columns are within `values`, as asserted above.
+            *value = unsafe { E::load8(values.as_ptr().add(at)) };
+        }
+        for (head, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: asserted above.
+            let weight = unsafe { *weights.get_unchecked(head * PARTITION + position) };
+            let weight = _mm256_set1_ps(weight);
+            for (sum, value) in sums.iter_mut().zip(value) {
+                *sum = _mm256_fmadd_ps(weight, value, *sum);
+            }
+        }
+    }
+    for (head, sums) in sums.iter().enumerate() {
+        for (v, sum) in sums.iter().enumerate() {
+            let at = head * head_dim + first + v * LANES;
+            // SAFETY: asserted above.
+            unsafe { _mm256_storeu_ps(weighted.as_mut_ptr().add(at), *sum) };
+        }
+    }
+}

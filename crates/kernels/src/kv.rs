@@ -1,0 +1,50 @@
+//! The paged KV cache's layout, and writing to it.
+
+use crate::floats::FloatsMut;
+
+/// Shape of one layer's keys or values: `[num_blocks, num_kv_heads, block_size, head_dim]`,
+/// contiguous. Position `p` of a sequence lies in block `block_table[p / block_size]` at offset
+/// `p % block_size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    pub num_blocks: usize,
+    pub num_kv_heads: usize,
+    /// Tokens a block holds.
+    pub block_size: usize,
+    /// A multiple of 8 up to [`HEAD_DIM_MAX`](crate::HEAD_DIM_MAX).
+    pub head_dim: usize,
+}
+
+impl KvShape {
+    /// Elements of the whole layer.
+    pub fn num_elements(&self) -> usize {
+        self.num_blocks * self.num_kv_heads * self.block_size * self.head_dim
+    }
+
+    /// Element at which `head_dim` values of one token and head begin.
+    pub(crate) fn element(&self, block_id: u32, kv_head: usize, offset: usize) -> usize {
+        let head = block_id as usize * self.num_kv_heads + kv_head;
+        (head * self.block_size + offset) * self.head_dim
+    }
+}
+
+/// Where a token's keys and values are kept: `block_id * block_size + offset`.
+pub type Slot = u64;
+
+/// Converts rows of keys or values, `[slots.len(), num_kv_heads, head_dim]`, and stores row `i` in
+/// slot `slots[i]`.
+///
+/// Panics if a slot or a length does not fit `shape`.
+pub fn write_kv(shape: &KvShape, cache: &mut FloatsMut<'_>, rows: &[f32], slots: &[Slot]) {
+    assert_eq!(cache.len(), shape.num_elements(), "cache does not have its shape");
+    let row_len = shape.num_kv_heads * shape.head_dim;
+    assert_eq!(rows.len(), slots.len() * row_len, "one row per slot");
+    for (row, &slot) in rows.chunks_exact(row_len).zip(slots) {
+        let block_id = slot / shape.block_size as u64;
+        let offset = (slot % shape.block_size as u64) as usize;
+        assert!(block_id < shape.num_blocks as u64, "slot {slot} is outside the cache");
+        for (kv_head, values) in row.chunks_exact(shape.head_dim).enumerate() {
+            cache.store(shape.element(block_id as u32, kv_head, offset), values);
+        }
+    }
+}

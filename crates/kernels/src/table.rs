@@ -1,0 +1,131 @@
+//! [`KernelTable`]: the kernels of one instruction set behind one type.
+
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+use crate::attention::{AttendArgs, PARTITION, partial_len};
+use crate::linear::LinearArgs;
+use crate::row::{RmsNormArgs, RopeArgs};
+use crate::scalar;
+
+/// Kernels for one instruction set.
+///
+/// The functions are `unsafe` to call because they may need CPU features. Whoever holds a table
+/// may call them: every constructor has checked the CPU.
+#[derive(Debug)]
+pub struct KernelTable {
+    pub(crate) name: &'static str,
+    pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
+    pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut [f32]),
+    pub(crate) rms_norm: unsafe fn(&RmsNormArgs<'_>, &mut [f32]),
+    pub(crate) rope: unsafe fn(&RopeArgs<'_>, &mut [f32]),
+    pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
+}
+
+static SCALAR: KernelTable = KernelTable {
+    name: "scalar",
+    attend: scalar::attend,
+    linear: scalar::linear,
+    rms_norm: scalar::rms_norm,
+    rope: scalar::rope,
+    silu_mul: scalar::silu_mul,
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: KernelTable = KernelTable {
+    name: "avx2",
+    attend: crate::avx2::attend,
+    linear: crate::avx2::linear,
+    rms_norm: crate::avx2::rms_norm,
+    rope: crate::avx2::rope,
+    silu_mul: crate::avx2::silu_mul,
+};
+
+impl KernelTable {
+    /// The reference, which runs everywhere.
+    pub fn scalar() -> &'static Self {
+        &SCALAR
+    }
+
+    /// AVX2 with FMA and F16C, if the CPU has all three.
+    pub fn avx2() -> Option<&'static Self> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            return Some(&AVX2);
+        }
+        None
+    }
+
+    /// The fastest table of this CPU.
+    pub fn detect() -> &'static Self {
+        static BEST: OnceLock<&'static KernelTable> = OnceLock::new();
+        BEST.get_or_init(|| Self::avx2().unwrap_or_else(Self::scalar))
+    }
+
+    /// Name of the instruction set.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Attention of one row's query heads that share a KV head over one partition of the context.
+    /// `partial` has [`partial_len`] elements and is overwritten; see [`crate::Partials`].
+    ///
+    /// Panics if the arguments do not fit each other or a block id is outside the cache.
+    pub fn attend(&self, args: &AttendArgs<'_>, partial: &mut [f32]) {
+        args.check();
+        assert_eq!(partial.len(), partial_len(args.num_heads, args.shape.head_dim));
+        SCORES.with_borrow_mut(|scores| {
+            let len = args.num_heads * PARTITION;
+            if scores.len() < len {
+                scores.resize(len, 0.0);
+            }
+            // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+            unsafe { (self.attend)(args, scores, partial) }
+        });
+    }
+
+    /// `out[w * num_rows + r]` = dot product of weight row `w` and activation row `r`.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn linear(&self, args: &LinearArgs<'_>, out: &mut [f32]) {
+        args.check(out.len());
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.linear)(args, out) }
+    }
+
+    /// Root mean square norm of each row of `weight.len()` elements.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn rms_norm(&self, args: &RmsNormArgs<'_>, out: &mut [f32]) {
+        args.check(out.len());
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.rms_norm)(args, out) }
+    }
+
+    /// Rotates the heads of each row in place.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn rope(&self, args: &RopeArgs<'_>, rows: &mut [f32]) {
+        args.check(rows.len());
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.rope)(args, rows) }
+    }
+
+    /// `out = silu(gate) * up`, element by element.
+    ///
+    /// Panics if the lengths differ.
+    pub fn silu_mul(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        assert!(gate.len() == out.len() && up.len() == out.len(), "three slices of one length");
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.silu_mul)(gate, up, out) }
+    }
+}
+
+thread_local! {
+    /// Scores of one partition, `[num_heads, PARTITION]`: clearing them anew for each call would
+    /// cost as much as attention over a short context.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
