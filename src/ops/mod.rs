@@ -1,2 +1,15 @@
 //! Where Candle meets the kernels: linear layers, paged attention, norms and rope as operations on
 //! Candle tensors. Owns the threads; must not know models.
+//!
+//! All activations are `f32` and row-major, `[num_rows, ...]`.
+
+mod attention;
+mod linear;
+mod parallel;
+mod rows;
+mod storage;
+
+pub use attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
+pub use kernels::RopeLayout;
+pub use linear::{Embedding, Linear};
+pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};

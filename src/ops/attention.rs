@@ -1,0 +1,298 @@
+//! Attention over the paged KV cache, and writing to it.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail};
+use kernels::{
+    AttendArgs, Floats, KernelTable, KvShape, PARTITION, Partials, Slot, merge_partials,
+    partial_len,
+};
+
+use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
+use super::storage::{f32_slice, floats, floats_mut};
+
+/// The rows of a step as the cache sees them.
+#[derive(Debug, Clone)]
+pub struct PagedBatch {
+    /// Where each row's key and value go.
+    slots: Vec<Slot>,
+    seqs: Vec<PagedSeq>,
+}
+
+/// A sequence's rows, which are the last ones of its context.
+#[derive(Debug, Clone)]
+pub struct PagedSeq {
+    /// Rows `[start, end)` of the step.
+    pub rows: Range<usize>,
+    /// Positions whose keys and values exist once this step's are written.
+    pub context_len: usize,
+    /// `block_table[p / block_size]` holds position `p`.
+    pub block_table: Arc<[u32]>,
+}
+
+impl PagedSeq {
+    /// Positions that `row` attends to are `[0, end)`.
+    fn context_end(&self, row: usize) -> usize {
+        self.context_len - (self.rows.end - 1 - row)
+    }
+}
+
+impl PagedBatch {
+    /// Panics unless the sequences tile the rows in order, each with a context that holds its rows
+    /// and a table that holds its context.
+    pub fn new(seqs: Vec<PagedSeq>, block_size: usize) -> Self {
+        let mut slots = Vec::with_capacity(seqs.last().map_or(0, |seq| seq.rows.end));
+        for seq in &seqs {
+            assert_eq!(seq.rows.start, slots.len(), "sequences tile the rows in order");
+            assert!(seq.rows.len() <= seq.context_len, "a context holds its rows");
+            let num_blocks = seq.context_len.div_ceil(block_size);
+            assert!(num_blocks <= seq.block_table.len(), "a block table holds its context");
+            for position in seq.context_len - seq.rows.len()..seq.context_len {
+                let block_id = u64::from(seq.block_table[position / block_size]);
+                slots.push(block_id * block_size as u64 + (position % block_size) as u64);
+            }
+        }
+        Self { slots, seqs }
+    }
+
+    pub fn num_rows(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+fn kv_shape(layout: &Layout) -> Result<KvShape> {
+    let (num_blocks, num_kv_heads, block_size, head_dim) = layout.shape().dims4()?;
+    Ok(KvShape { num_blocks, num_kv_heads, block_size, head_dim })
+}
+
+/// Stores `rows`, `[num_rows, num_kv_heads * head_dim]`, in the batch's slots of `cache`,
+/// `[num_blocks, num_kv_heads, block_size, head_dim]`.
+pub fn write_kv(cache: &Tensor, rows: &Tensor, batch: &PagedBatch) -> Result<()> {
+    cache.inplace_op2(rows, &WriteKv { slots: &batch.slots })
+}
+
+struct WriteKv<'a> {
+    slots: &'a [Slot],
+}
+
+impl InplaceOp2 for WriteKv<'_> {
+    fn name(&self) -> &'static str {
+        "write-kv"
+    }
+
+    fn cpu_fwd(
+        &self,
+        cache: &mut CpuStorage,
+        cache_layout: &Layout,
+        rows: &CpuStorage,
+        rows_layout: &Layout,
+    ) -> Result<()> {
+        let rows = f32_slice(rows, rows_layout)?;
+        let mut cache = floats_mut(cache, cache_layout)?;
+        kernels::write_kv(&kv_shape(cache_layout)?, &mut cache, rows, self.slots);
+        Ok(())
+    }
+}
+
+/// Causal attention of `queries`, `[num_rows, num_heads * head_dim]`, over the cache, in which the
+/// step's own keys and values already are.
+pub fn paged_attention(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    batch: &PagedBatch,
+) -> Result<Tensor> {
+    queries.apply_op3_no_bwd(keys, values, &Attention { batch })
+}
+
+struct Attention<'a> {
+    batch: &'a PagedBatch,
+}
+
+impl CustomOp3 for Attention<'_> {
+    fn name(&self) -> &'static str {
+        "paged-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        queries: &CpuStorage,
+        queries_layout: &Layout,
+        keys: &CpuStorage,
+        keys_layout: &Layout,
+        values: &CpuStorage,
+        values_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = kv_shape(keys_layout)?;
+        let (num_rows, row_len) = queries_layout.shape().dims2()?;
+        let kv_row_len = shape.num_kv_heads * shape.head_dim;
+        if num_rows != self.batch.num_rows() || !row_len.is_multiple_of(kv_row_len) {
+            bail!("queries {:?} do not fit the batch", queries_layout.shape())
+        }
+        let cpu = CpuAttention {
+            table: KernelTable::detect(),
+            seqs: &self.batch.seqs,
+            shape,
+            keys: floats(keys, keys_layout)?,
+            values: floats(values, values_layout)?,
+            queries: f32_slice(queries, queries_layout)?,
+            row_len,
+            group: row_len / kv_row_len,
+        };
+        Ok((CpuStorage::F32(cpu.run(num_rows)), Shape::from((num_rows, row_len))))
+    }
+}
+
+struct CpuAttention<'a> {
+    table: &'static KernelTable,
+    seqs: &'a [PagedSeq],
+    shape: KvShape,
+    keys: Floats<'a>,
+    values: Floats<'a>,
+    queries: &'a [f32],
+    row_len: usize,
+    /// Query heads that share a KV head.
+    group: usize,
+}
+
+/// Some rows of one sequence. Its items are `[num_kv_heads, num_parts, rows]`, so that threads
+/// which take neighbouring items read the same keys.
+struct Slab<'a> {
+    seq: &'a PagedSeq,
+    rows: Range<usize>,
+    num_parts: usize,
+    first_item: usize,
+}
+
+impl Slab<'_> {
+    fn num_items(&self, num_kv_heads: usize) -> usize {
+        num_kv_heads * self.num_parts * self.rows.len()
+    }
+}
+
+/// Elements of partial results that are kept between computing and merging them, 8 MiB. One row is
+/// computed whole even where it needs more.
+const PARTIALS_LEN: usize = 2 << 20;
+
+thread_local! {
+    static PARTIALS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl<'a> CpuAttention<'a> {
+    fn run(&self, num_rows: usize) -> Vec<f32> {
+        let mut out = vec![0f32; num_rows * self.row_len];
+        let mut done = 0;
+        PARTIALS.with_borrow_mut(|partials| {
+            while done < num_rows {
+                let slabs = self.wave(done);
+                let end = slabs.last().map_or(num_rows, |slab| slab.rows.end);
+                let out = &mut out[done * self.row_len..end * self.row_len];
+                self.compute(&slabs, partials);
+                self.merge(&slabs, partials, out);
+                done = end;
+            }
+        });
+        out
+    }
+
+    fn partial_len(&self) -> usize {
+        partial_len(self.group, self.shape.head_dim)
+    }
+
+    /// Rows from `first_row` on whose partial results fit the buffer together, at least one.
+    fn wave(&self, first_row: usize) -> Vec<Slab<'a>> {
+        let budget = PARTIALS_LEN / self.partial_len();
+        let mut slabs = Vec::new();
+        let mut num_items = 0;
+        for seq in self.seqs.iter().filter(|seq| seq.rows.end > first_row) {
+            let start = first_row.max(seq.rows.start);
+            let parts_max = seq.context_len.div_ceil(PARTITION);
+            let room = (budget - num_items) / (parts_max * self.shape.num_kv_heads);
+            let room = if num_items == 0 { room.max(1) } else { room };
+            let rows = start..seq.rows.end.min(start + room);
+            if rows.is_empty() {
+                break;
+            }
+            let num_parts = seq.context_end(rows.end - 1).div_ceil(PARTITION);
+            let complete = rows.end == seq.rows.end;
+            let slab = Slab { seq, rows, num_parts, first_item: num_items };
+            num_items += slab.num_items(self.shape.num_kv_heads);
+            slabs.push(slab);
+            if !complete || num_items >= budget {
+                break;
+            }
+        }
+        slabs
+    }
+
+    fn compute(&self, slabs: &[Slab<'_>], partials: &mut Vec<f32>) {
+        let len = self.partial_len();
+        let num_kv_heads = self.shape.num_kv_heads;
+        let num_items =
+            slabs.last().map_or(0, |slab| slab.first_item + slab.num_items(num_kv_heads));
+        if partials.len() < num_items * len {
+            partials.resize(num_items * len, 0.0);
+        }
+        // About eight turns per thread even out what the causal mask leaves uneven.
+        let chunk_items = num_items.div_ceil(num_threads() * 8).max(1);
+        for_each_chunk(&mut partials[..num_items * len], chunk_items * len, |index, chunk| {
+            for (item, partial) in (index * chunk_items..).zip(chunk.chunks_exact_mut(len)) {
+                let slab = &slabs[slabs.partition_point(|slab| slab.first_item <= item) - 1];
+                self.compute_item(slab, item - slab.first_item, partial);
+            }
+        });
+    }
+
+    fn compute_item(&self, slab: &Slab<'_>, item: usize, partial: &mut [f32]) {
+        let num_rows = slab.rows.len();
+        let row = slab.rows.start + item % num_rows;
+        let part = item / num_rows % slab.num_parts;
+        let kv_head = item / num_rows / slab.num_parts;
+        let (start, context_end) = (part * PARTITION, slab.seq.context_end(row));
+        if start >= context_end {
+            return;
+        }
+        let num_queries = self.group * self.shape.head_dim;
+        let first_query = row * self.row_len + kv_head * num_queries;
+        let args = AttendArgs {
+            shape: self.shape,
+            keys: self.keys,
+            values: self.values,
+            block_table: &slab.seq.block_table,
+            kv_head,
+            queries: &self.queries[first_query..first_query + num_queries],
+            num_heads: self.group,
+            start,
+            end: context_end.min(start + PARTITION),
+            scale: 1.0 / (self.shape.head_dim as f32).sqrt(),
+        };
+        self.table.attend(&args, partial);
+    }
+
+    fn merge(&self, slabs: &[Slab<'_>], partials: &[f32], out: &mut [f32]) {
+        let Some(first_row) = slabs.first().map(|slab| slab.rows.start) else { return };
+        let chunk_rows = rows_per_chunk(self.row_len);
+        let num_values = self.group * self.shape.head_dim;
+        for_each_chunk(out, chunk_rows * self.row_len, |index, rows| {
+            let first_row = first_row + index * chunk_rows;
+            for (row, out) in (first_row..).zip(rows.chunks_exact_mut(self.row_len)) {
+                let slab = &slabs[slabs.partition_point(|slab| slab.rows.start <= row) - 1];
+                let num_rows = slab.rows.len();
+                for (kv_head, out) in out.chunks_exact_mut(num_values).enumerate() {
+                    let item = kv_head * slab.num_parts * num_rows + row - slab.rows.start;
+                    let partials = Partials {
+                        buffer: partials,
+                        first: slab.first_item + item,
+                        stride: num_rows,
+                        count: slab.seq.context_end(row).div_ceil(PARTITION),
+                        num_heads: self.group,
+                        head_dim: self.shape.head_dim,
+                    };
+                    merge_partials(&partials, out);
+                }
+            }
+        });
+    }
+}

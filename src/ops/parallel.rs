@@ -1,0 +1,41 @@
+//! Threads for the kernels: Candle's own pool, so that its matrix products and our operations take
+//! turns on the same threads instead of competing for the cores.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::utils::barrier_pool;
+
+/// Threads that [`for_each_chunk`] uses, the caller's included.
+pub(super) fn num_threads() -> usize {
+    barrier_pool().n_workers() + 1
+}
+
+/// Calls `f(index, chunk)` for each chunk of `chunk_len` elements, the last one shorter. Threads
+/// take chunks as they become free.
+pub(super) fn for_each_chunk<F>(values: &mut [f32], chunk_len: usize, f: F)
+where
+    F: Fn(usize, &mut [f32]) + Sync,
+{
+    if values.len() <= chunk_len {
+        if !values.is_empty() {
+            f(0, values);
+        }
+        return;
+    }
+    let chunks = Mutex::new(values.chunks_mut(chunk_len).enumerate());
+    barrier_pool().execute(|_| {
+        loop {
+            // A panic in `f` reaches the caller through the pool, so a poisoned lock says nothing.
+            let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((index, chunk)) = next else { return };
+            f(index, chunk);
+        }
+    });
+}
+
+/// Rows to give a thread at a time in an operation that costs about one step per element: few
+/// enough to share a prompt, and all of them where waking a thread would cost more.
+pub(super) fn rows_per_chunk(row_len: usize) -> usize {
+    const ELEMENTS: usize = 16 * 1024;
+    ELEMENTS.div_ceil(row_len.max(1))
+}
