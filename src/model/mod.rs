@@ -2,14 +2,21 @@
 //! must not know requests, text, or why a row is in the batch.
 
 pub mod config;
+pub mod decoder;
 pub mod input;
 pub mod kv_cache;
+#[cfg(test)]
+mod reference;
+pub mod rope;
 pub mod toy;
 pub mod weights;
 
 use thiserror::Error;
 
+use crate::model::weights::TensorError;
+
 pub use config::ModelConfig;
+pub use decoder::Decoder;
 pub use input::{BlockId, Logits, ModelInput, SeqInput};
 pub use kv_cache::{KvCache, KvCacheConfig, KvDtype};
 
@@ -28,4 +35,6 @@ pub trait CausalLm: Send {
 pub enum ModelError {
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
 }
