@@ -36,6 +36,14 @@ pub const GGUF_ALIGNMENT_MIN: u64 = 8;
 pub const GGUF_ALIGNMENT_MAX: u64 = 65_536;
 /// `split.count` is a 16-bit number, and its name has five digits; 70B in F32 is under 100 parts.
 pub const GGUF_SPLITS_MAX: u64 = 1024;
+/// 70B's largest shard has a header of 10 KiB. Parsed, an entry takes below 6 times its text.
+pub const SAFETENSORS_HEADER_BYTES_MAX: u64 = 8 * MIB;
+/// As for GGUF; a checkpoint in one file has no more.
+pub const SAFETENSORS_TENSORS_MAX: usize = 16_384;
+/// Weights of a decoder have one or two dimensions.
+pub const SAFETENSORS_DIMS_MAX: usize = 8;
+/// 70B in BF16 comes in 17 files.
+pub const SAFETENSORS_FILES_MAX: usize = 1024;
 /// ggml has 64, Hugging Face names reach 100.
 pub const TENSOR_NAME_BYTES_MAX: u64 = 512;
 /// Kernels on accelerators index dimensions by 32-bit signed integers.
@@ -51,6 +59,27 @@ const _: () = assert!(
 );
 
 // ---- model ----
+
+/// Bounds on a model's shape: several times what the largest dense models have, so that products
+/// of any few of them fit 64 bits and a lying configuration is refused by name.
+pub const NUM_LAYERS_MAX: u64 = 1024;
+pub const HIDDEN_SIZE_MAX: u64 = 131_072;
+pub const INTERMEDIATE_SIZE_MAX: u64 = 1 << 20;
+pub const NUM_ATTENTION_HEADS_MAX: u64 = 1024;
+pub const HEAD_DIM_MAX: u64 = 1024;
+pub const VOCAB_SIZE_MAX: u64 = 1 << 20;
+/// Positions are 32-bit and exact as `f32` below this.
+pub const MAX_POSITION_EMBEDDINGS_MAX: u64 = 1 << 24;
+/// `config.json` and `generation_config.json` are under 4 KiB in practice.
+pub const CONFIG_JSON_BYTES_MAX: u64 = MIB;
+/// `tokenizer_config.json` and chat templates; Llama 3's is 50 KiB.
+pub const TOKENIZER_CONFIG_BYTES_MAX: u64 = 8 * MIB;
+/// `tokenizer.json` of Llama 3 is 17 MiB when indented.
+pub const TOKENIZER_JSON_BYTES_MAX: u64 = 64 * MIB;
+/// The index over 70B's files is 60 KiB.
+pub const SHARD_INDEX_BYTES_MAX: u64 = 8 * MIB;
+/// Files of a checkpoint's directory that are looked at.
+pub const CHECKPOINT_DIR_ENTRIES_MAX: usize = 4096;
 
 // ---- pipeline ----
 

@@ -3,3 +3,4 @@
 //! Knows bytes, names, shapes and offsets; must not know models, tensors of Candle, or text.
 
 pub mod gguf;
+pub mod safetensors;

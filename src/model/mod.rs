@@ -1,6 +1,7 @@
 //! The model: configuration, weights and the decoder. Knows token ids, positions and blocks;
 //! must not know requests, text, or why a row is in the batch.
 
+pub mod checkpoint;
 pub mod config;
 pub mod decoder;
 pub mod input;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use crate::model::weights::TensorError;
 
+pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use decoder::Decoder;
 pub use input::{BlockId, Logits, ModelInput, SeqInput};

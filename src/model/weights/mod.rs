@@ -1,11 +1,33 @@
 //! Weights of a checkpoint under their canonical (GGUF) names, whatever the container format.
+//!
+//! [`TensorSource`] knows where the tensors lie in mapped files and has compared the set with what
+//! the configuration implies; [`load::load`] makes a [`TensorMap`] of it.
 
-use std::{collections::HashMap, sync::Arc};
+mod load;
+mod mapped_file;
+mod names;
+mod quantization;
+mod quantize;
+mod source;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use candle_core::quantized::QTensor;
 use thiserror::Error;
 
-/// All tensors of a checkpoint. Unquantized ones are `QTensor`s of type F32, F16 or BF16.
+use crate::format::{
+    gguf::{GgufError, split::SplitError},
+    safetensors::SafetensorsError,
+};
+
+pub use load::{LoadOptions, load};
+pub use mapped_file::MappedFile;
+pub use names::{Role, Slot, slots};
+pub use quantization::{Quantization, UnknownQuantization};
+pub use source::{Naming, TensorSource};
+
+/// All tensors of a checkpoint. Unquantized ones are `QTensor`s of type F32, F16 or BF16, those of
+/// one dimension (norms and biases) always of F32.
 #[derive(Debug, Default)]
 pub struct TensorMap(HashMap<String, Arc<QTensor>>);
 
@@ -15,6 +37,32 @@ pub enum TensorError {
     Missing { name: String },
     #[error("tensor `{name}` has shape {found:?}, but the configuration implies {expected:?}")]
     Shape { name: String, found: Vec<usize>, expected: Vec<usize> },
+    #[error("tensor `{name}` is not part of a {architecture} model")]
+    Unexpected { name: String, architecture: &'static str },
+    #[error("tensor `{name}` has type {found}, but {expected}")]
+    Dtype { name: String, found: &'static str, expected: &'static str },
+}
+
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: not a regular file", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Gguf { path: PathBuf, source: GgufError },
+    #[error("{}: {source}", path.display())]
+    Safetensors { path: PathBuf, source: SafetensorsError },
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    #[error("{}: tensor `{name}` is also in another file of the checkpoint", path.display())]
+    DuplicateTensor { path: PathBuf, name: String },
+    #[error("{}: tensor `{name}` is not there, though the index says so", path.display())]
+    NotInShard { path: PathBuf, name: String },
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
 }
 
 impl TensorMap {
@@ -30,14 +78,13 @@ impl TensorMap {
         shape: &[usize],
     ) -> Result<Option<Arc<QTensor>>, TensorError> {
         let Some(tensor) = self.0.remove(name) else { return Ok(None) };
-        if tensor.shape().dims() != shape {
-            return Err(TensorError::Shape {
-                name: name.to_owned(),
-                found: tensor.shape().dims().to_vec(),
-                expected: shape.to_vec(),
-            });
-        }
+        check_shape(name, tensor.shape().dims(), shape)?;
         Ok(Some(tensor))
+    }
+
+    /// Bytes of all tensors still held.
+    pub fn num_bytes(&self) -> usize {
+        self.0.values().map(|tensor| tensor.storage_size_in_bytes()).sum()
     }
 }
 
@@ -45,4 +92,12 @@ impl FromIterator<(String, QTensor)> for TensorMap {
     fn from_iter<I: IntoIterator<Item = (String, QTensor)>>(tensors: I) -> Self {
         Self(tensors.into_iter().map(|(name, tensor)| (name, Arc::new(tensor))).collect())
     }
+}
+
+fn check_shape(name: &str, found: &[usize], expected: &[usize]) -> Result<(), TensorError> {
+    if found == expected {
+        return Ok(());
+    }
+    let (name, found, expected) = (name.to_owned(), found.to_vec(), expected.to_vec());
+    Err(TensorError::Shape { name, found, expected })
 }
