@@ -90,10 +90,11 @@ impl Core {
 
     pub(super) fn step(&mut self) {
         self.batch = self.scheduler.schedule();
-        self.shared.settle(0, self.scheduler.take_dequeued());
         if self.batch.is_empty() {
             return;
         }
+        self.publish_stats();
+        self.shared.settle(0, self.scheduler.take_dequeued());
         self.batch.fill(self.scheduler.running(), &mut self.input);
         self.events.clear();
         match self.model.forward(&self.input, &mut self.kv_cache) {

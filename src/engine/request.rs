@@ -137,7 +137,7 @@ pub struct EngineConfig {
     pub prefix_cache: bool,
 }
 
-/// A snapshot for metrics and tests, as of the end of a step.
+/// A snapshot for metrics and tests: as of the start or the end of the latest step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineStats {
     pub num_running: usize,

@@ -1,10 +1,15 @@
 //! The engine's invariants with [`ToyLm`], whose text changes if any key or value is not where it
 //! should be.
 
+mod admission;
+mod cancellation;
 mod equality;
+mod failure;
 mod lifecycle;
+mod overhead;
+mod soak;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -13,9 +18,10 @@ use crate::engine::core::{Core, Submission};
 use crate::engine::gate::Shared;
 use crate::engine::sequence::SequenceId;
 use crate::engine::{
-    EngineConfig, EngineStats, GenerationRequest, SamplingParams, SubmitError, TokenEvent,
+    Engine, EngineConfig, EngineHandle, EngineStats, Generation, GenerationRequest,
+    GenerationSummary, SamplingParams, SubmitError, TokenEvent,
 };
-use crate::model::toy::ToyLm;
+use crate::model::toy::{ToyLm, ToyReply};
 
 pub(super) const VOCAB_SIZE: usize = 24;
 
@@ -133,6 +139,76 @@ impl Rig {
 
     fn stats(&self) -> EngineStats {
         self.shared.stats()
+    }
+}
+
+fn start_with(model: ToyLm, config: EngineConfig) -> EngineHandle {
+    Engine::start(Box::new(model), ToyLm::kv_cache(4, 32).unwrap(), config).unwrap()
+}
+
+fn start(model: ToyLm) -> EngineHandle {
+    start_with(model, config())
+}
+
+/// Reads a generation to its end.
+fn collect(mut generation: Generation) -> (Vec<u32>, TokenEvent) {
+    let mut tokens = Vec::new();
+    while let Some(event) = generation.blocking_next() {
+        match event {
+            TokenEvent::Token(token) => tokens.push(token),
+            end => {
+                assert_eq!(generation.blocking_next(), None, "nothing follows the end");
+                return (tokens, end);
+            }
+        }
+    }
+    panic!("no final event");
+}
+
+fn summary(end: &TokenEvent) -> GenerationSummary {
+    match end {
+        TokenEvent::Finished(summary) => *summary,
+        end => panic!("not finished: {end:?}"),
+    }
+}
+
+fn assert_idle(stats: &EngineStats) {
+    assert_eq!((stats.num_running, stats.num_waiting, stats.num_used_blocks), (0, 0, 0));
+    assert!(stats.blocks_are_balanced(), "{stats:?}");
+}
+
+/// A model whose every step waits for `open` or `pass`.
+struct Barrier {
+    entered: mpsc::Receiver<()>,
+    permits: Option<mpsc::Sender<()>>,
+}
+
+impl Barrier {
+    fn new() -> (ToyLm, Self) {
+        let (enter, entered) = mpsc::channel();
+        let (permits, wait) = mpsc::channel();
+        let model = ToyLm::scripted(VOCAB_SIZE, move |_| {
+            // Both fail once the test has opened the barrier.
+            let _ = enter.send(());
+            let _ = wait.recv();
+            ToyReply::Hash
+        });
+        (model, Self { entered, permits: Some(permits) })
+    }
+
+    /// Returns when the model is computing the next sequence of a step.
+    fn wait_for_sequence(&self) {
+        self.entered.recv().unwrap();
+    }
+
+    /// Lets the sequence that was waited for go on.
+    fn pass(&self) {
+        self.permits.as_ref().unwrap().send(()).unwrap();
+    }
+
+    /// From now on nothing waits.
+    fn open(&mut self) {
+        self.permits = None;
     }
 }
 
