@@ -4,6 +4,8 @@
 //! Weights are unquantized here, so every operation is batch-invariant and runs are compared by
 //! their bits.
 
+mod golden;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
