@@ -14,15 +14,13 @@ use super::{
         LoadOptions, MappedFile, Naming, Slot, TensorMap, TensorSource, WeightsError, load, slots,
     },
 };
-use crate::{
-    format::{
-        gguf::{GgufHeader, Metadata, split},
-        safetensors::{self, ShardIndex},
-    },
-    limits::{
-        CHECKPOINT_DIR_ENTRIES_MAX, CONFIG_JSON_BYTES_MAX, SHARD_INDEX_BYTES_MAX,
-        TOKENIZER_CONFIG_BYTES_MAX, TOKENIZER_JSON_BYTES_MAX,
-    },
+use crate::format::{
+    gguf::{GgufHeader, Metadata, split},
+    safetensors::{self, ShardIndex},
+};
+use crate::limits::{
+    CHECKPOINT_DIR_ENTRIES_MAX, CONFIG_JSON_BYTES_MAX, SHARD_INDEX_BYTES_MAX,
+    TOKENIZER_CONFIG_BYTES_MAX, TOKENIZER_JSON_BYTES_MAX,
 };
 
 #[derive(Debug, Error)]

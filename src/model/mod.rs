@@ -9,6 +9,7 @@ pub mod kv_cache;
 #[cfg(test)]
 mod reference;
 pub mod rope;
+pub mod synthetic;
 pub mod toy;
 pub mod weights;
 

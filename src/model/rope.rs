@@ -78,6 +78,11 @@ impl Rope {
         Self { frequencies, amplitude, layout }
     }
 
+    /// Radians per position of each pair.
+    pub fn frequencies(&self) -> &[f64] {
+        &self.frequencies
+    }
+
     /// Rotations of rows at `positions`.
     pub fn rotation(&self, positions: &[u32], device: &Device) -> Result<Rotation> {
         let shape = (positions.len(), self.frequencies.len());

@@ -9,13 +9,12 @@ mod rope;
 use thiserror::Error;
 
 pub use gguf::TensorShapes;
+pub(in crate::model) use rope::yarn_attention_factor;
 
-use crate::{
-    format::gguf::MetadataError,
-    limits::{
-        HEAD_DIM_MAX, HIDDEN_SIZE_MAX, INTERMEDIATE_SIZE_MAX, MAX_POSITION_EMBEDDINGS_MAX,
-        NUM_ATTENTION_HEADS_MAX, NUM_LAYERS_MAX, VOCAB_SIZE_MAX,
-    },
+use crate::format::gguf::MetadataError;
+use crate::limits::{
+    HEAD_DIM_MAX, HIDDEN_SIZE_MAX, INTERMEDIATE_SIZE_MAX, MAX_POSITION_EMBEDDINGS_MAX,
+    NUM_ATTENTION_HEADS_MAX, NUM_LAYERS_MAX, VOCAB_SIZE_MAX,
 };
 
 #[derive(Debug, Error, PartialEq, Eq)]

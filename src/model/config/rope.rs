@@ -8,7 +8,7 @@ pub(super) const YARN_BETA_FAST: f32 = 32.0;
 pub(super) const YARN_BETA_SLOW: f32 = 1.0;
 
 /// The paper's equation 22, times the correction that a checkpoint may bring as `attn_factor`.
-pub(super) fn yarn_attention_factor(factor: f32, attn_factor: f32) -> f32 {
+pub(in crate::model) fn yarn_attention_factor(factor: f32, attn_factor: f32) -> f32 {
     (0.1 * factor.max(1.0).ln() + 1.0) * attn_factor
 }
 

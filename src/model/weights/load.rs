@@ -12,7 +12,8 @@ use super::{
     quantize::{qtensor_from_bytes, qtensor_from_floats},
     source::TensorSource,
 };
-use crate::{format::gguf::GgmlType, model::config::ModelConfig};
+use crate::format::gguf::GgmlType;
+use crate::model::config::ModelConfig;
 
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {

@@ -26,6 +26,8 @@ pub use names::{Role, Slot, slots};
 pub use quantization::{Quantization, UnknownQuantization};
 pub use source::{Naming, TensorSource};
 
+pub(in crate::model) use quantize::qtensor_from_bytes;
+
 /// All tensors of a checkpoint. Unquantized ones are `QTensor`s of type F32, F16 or BF16, those of
 /// one dimension (norms and biases) always of F32.
 #[derive(Debug, Default)]

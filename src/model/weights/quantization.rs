@@ -6,7 +6,8 @@ use std::{fmt, str::FromStr};
 use thiserror::Error;
 
 use super::names::{Role, Slot};
-use crate::{format::gguf::GgmlType, model::config::ModelConfig};
+use crate::format::gguf::GgmlType;
+use crate::model::config::ModelConfig;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quantization {

@@ -33,7 +33,7 @@ pub(super) fn ggml_dtype(dtype: GgmlType) -> GgmlDType {
 
 /// Copies `bytes` as they are. Quantized types need `bytes` aligned to 2, as GGUF files have them;
 /// the float types of safetensors files may lie anywhere.
-pub(super) fn qtensor_from_bytes(
+pub(in crate::model) fn qtensor_from_bytes(
     bytes: &[u8],
     dtype: GgmlType,
     dims: &[usize],

@@ -9,13 +9,11 @@ use super::{
     MappedFile, TensorError, WeightsError, check_shape,
     names::{Slot, is_ignored},
 };
-use crate::{
-    format::{
-        gguf::{GgmlType, TensorInfo},
-        safetensors::{SafetensorsInfo, SafetensorsType},
-    },
-    model::config::{ModelConfig, TensorShapes},
+use crate::format::{
+    gguf::{GgmlType, TensorInfo},
+    safetensors::{SafetensorsInfo, SafetensorsType},
 };
+use crate::model::config::{ModelConfig, TensorShapes};
 
 /// Whose names the tensors of a source have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
