@@ -159,7 +159,12 @@ fn collect(candidates: &mut Vec<Candidate>, logits: &[f32], max: f32, params: &S
 /// kept ones are never sorted.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f64) {
     let mass = |part: &[Candidate]| part.iter().map(|candidate| candidate.weight).sum::<f64>();
-    let target = top_p * mass(candidates);
+    let total = mass(candidates);
+    let target = top_p * total;
+    // Below this, even all candidates together have less than what may be left out, so none of
+    // them is in the nucleus. Few are above it, unless the distribution is flat.
+    let least = (total - target) / candidates.len() as f64;
+    candidates.retain(|candidate| candidate.weight >= least);
     // The nucleus is the `[0, n)` of the sorted candidates for an `n` in `(start, end]`, and
     // `[0, start)` of these already are the most likely ones, in some order.
     let (mut start, mut end) = (0, candidates.len());
