@@ -33,8 +33,8 @@ pub(super) struct Scheduler {
     running: Vec<Sequence>,
     /// Oldest first.
     waiting: VecDeque<Sequence>,
-    /// The front of the queue that did not fit. It is tried again when a running sequence has given
-    /// blocks back, so that a long queue costs nothing while it stands still.
+    /// The front of the queue that did not fit. It is tried again when a running sequence has
+    /// ended, so that a long queue costs nothing while it stands still.
     refused: Option<SequenceId>,
     dequeued: Dequeued,
     /// Of each running sequence in this step; kept for its allocation.
@@ -175,7 +175,6 @@ impl Scheduler {
         debug_assert!(!self.running.is_empty(), "the oldest is never preempted");
         debug_assert!(youngest.num_preemptions < PREEMPTIONS_PER_REQUEST_MAX);
         self.pool.release(&youngest.take_blocks());
-        self.refused = None;
         youngest.num_preemptions += 1;
         self.totals.preemptions += 1;
         self.waiting.push_front(youngest);

@@ -141,6 +141,7 @@ impl Sequence {
             num_cached_tokens: self.num_cached_tokens.unwrap_or(0),
             num_generated_tokens: self.num_generated_tokens(),
             num_reasoning_tokens: self.reasoning.as_ref().map_or(0, |it| it.num_tokens),
+            num_preemptions: self.num_preemptions,
         }
     }
 

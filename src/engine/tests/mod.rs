@@ -7,6 +7,7 @@ mod equality;
 mod failure;
 mod lifecycle;
 mod overhead;
+mod preemption;
 mod soak;
 
 use std::sync::{Arc, mpsc};
