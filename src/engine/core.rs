@@ -189,9 +189,8 @@ impl Core {
                 let _ = client.send(TokenEvent::Failed(error));
             }
         }
-        for (_, client) in self.clients.drain() {
-            let _ = client.send(TokenEvent::Failed(GenerationError::EngineStopped));
-        }
+        // A channel that closes without a final event says that the engine stopped.
+        self.clients.clear();
     }
 
     #[cfg(test)]

@@ -37,8 +37,6 @@ pub(super) struct Scheduler {
     /// ended, so that a long queue costs nothing while it stands still.
     refused: Option<SequenceId>,
     dequeued: Dequeued,
-    /// Of each running sequence in this step; kept for its allocation.
-    shares: Vec<usize>,
     totals: Totals,
 }
 
@@ -54,8 +52,7 @@ struct Totals {
 impl Scheduler {
     /// `config` must satisfy what [`crate::engine::Engine::start`] makes of it.
     pub(super) fn new(config: &EngineConfig, block_size: usize, num_blocks: usize) -> Self {
-        // Then each running sequence with one token to compute fits into a step and one token is
-        // left, so that the oldest sequence progresses in every step.
+        // Then every sequence that decodes has its token in every step.
         assert!(config.max_num_seqs <= config.max_num_batched_tokens);
         // Then the oldest sequence can always have the blocks it needs.
         assert!(config.max_model_len <= num_blocks * block_size);
@@ -70,7 +67,6 @@ impl Scheduler {
             waiting: VecDeque::new(),
             refused: None,
             dequeued: Dequeued::default(),
-            shares: Vec::new(),
             totals: Totals::default(),
         }
     }
@@ -95,17 +91,22 @@ impl Scheduler {
         std::mem::take(&mut self.dequeued)
     }
 
-    /// The work of the next step: sequences with one token to compute first, then the others in
-    /// order of arrival as far as `max_num_batched_tokens` reaches, then new ones. Empty only if
-    /// there is no sequence. Must be followed by `commit` or `fail`.
+    /// The work of the next step: the running sequences in order of arrival, then new ones, as far
+    /// as `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be followed by
+    /// `commit` or `fail`.
+    ///
+    /// A sequence is admitted only when all older ones have their share, so at most the youngest is
+    /// still within its prompt, and decoding never waits for somebody's long prompt.
     pub(super) fn schedule(&mut self) -> ScheduledBatch {
         let mut batch = ScheduledBatch::default();
-        let mut budget = self.share_budget();
+        let mut budget = self.max_num_batched_tokens;
         let num_running = self.running.len();
         let mut index = 0;
-        while index < self.running.len() {
-            if self.shares[index] > 0 && self.grow_or_preempt(index) {
-                batch.seqs.push(self.scheduled(index, self.shares[index]));
+        while index < self.running.len() && budget > 0 {
+            let num_tokens = self.running[index].num_pending_tokens().min(budget);
+            if self.grow_or_preempt(index, num_tokens) {
+                budget -= num_tokens;
+                batch.seqs.push(self.scheduled(index, num_tokens));
             }
             index += 1;
         }
@@ -118,24 +119,6 @@ impl Scheduler {
         }
         assert!(!batch.is_empty() || !self.has_work(), "the oldest sequence always progresses");
         batch
-    }
-
-    /// Sets `shares` and returns what is left of the step's tokens.
-    fn share_budget(&mut self) -> usize {
-        let mut budget = self.max_num_batched_tokens;
-        self.shares.clear();
-        for sequence in &self.running {
-            let share = usize::from(sequence.num_pending_tokens() == 1);
-            self.shares.push(share);
-            budget -= share;
-        }
-        for (sequence, share) in self.running.iter().zip(&mut self.shares) {
-            if *share == 0 {
-                *share = sequence.num_pending_tokens().min(budget);
-                budget -= *share;
-            }
-        }
-        budget
     }
 
     fn scheduled(&self, index: usize, num_tokens: usize) -> ScheduledSeq {
@@ -152,10 +135,10 @@ impl Scheduler {
         ScheduledSeq { id: sequence.id, index, num_tokens, logits }
     }
 
-    /// Gives a running sequence the blocks for its share, at the cost of younger ones. False if
-    /// it was itself the youngest and had to go.
-    fn grow_or_preempt(&mut self, index: usize) -> bool {
-        let end = self.running[index].num_computed_tokens + self.shares[index];
+    /// Gives a running sequence the blocks for its next tokens, at the cost of younger ones. False
+    /// if it was itself the youngest and had to go.
+    fn grow_or_preempt(&mut self, index: usize, num_tokens: usize) -> bool {
+        let end = self.running[index].num_computed_tokens + num_tokens;
         let num_blocks = end.div_ceil(self.block_size);
         while self.running[index].block_table.len() < num_blocks {
             if let Some(block) = self.pool.allocate() {

@@ -58,6 +58,19 @@ fn the_oldest_progresses_in_every_step() {
 }
 
 #[test]
+fn nobody_is_admitted_to_be_preempted_by_the_next_token() {
+    let mut rig = rig(10);
+    let oldest = GenerationRequest { max_tokens: 5, ..request(&[1; 5]) };
+    rig.submit(oldest).unwrap();
+    rig.step();
+    // It would fit exactly, but then the oldest could not go on.
+    rig.submit(GenerationRequest { max_tokens: 2, ..request(&[2; 4]) }).unwrap();
+    rig.run();
+    assert_eq!(rig.stats().preemptions_total, 0);
+    assert_eq!(rig.stats().finished_requests_total, 2);
+}
+
+#[test]
 fn decoding_goes_on_beside_a_long_prompt() {
     let chunk = EngineConfig { max_num_batched_tokens: 4, max_num_seqs: 4, ..config() };
     let mut rig = Rig::new(ToyLm::new(VOCAB_SIZE), 4, 32, chunk);
