@@ -5,6 +5,48 @@
 
 // ---- chat ----
 
+/// Tokens that text is made of, as many as a model may have embeddings for.
+pub const TOKENS_MAX: usize = 1 << 20;
+const _: () = assert!(TOKENS_MAX as u64 == VOCAB_SIZE_MAX);
+/// Bytes of one token's spelling. Long ones are runs of white space, of a few hundred bytes.
+pub const TOKEN_BYTES_MAX: usize = 1 << 11;
+// Offsets into the bytes of all tokens are 32 bits wide.
+const _: () = assert!(TOKENS_MAX * TOKEN_BYTES_MAX <= u32::MAX as usize);
+/// Merges of a byte-pair vocabulary, about one for each token.
+pub const MERGES_MAX: usize = 2 * TOKENS_MAX;
+/// Control and added tokens. Llama 3 reserves 256 and none of the families more than a few hundred.
+pub const SPECIAL_TOKENS_MAX: usize = 1 << 13;
+/// Bytes of text in one prompt: above the longest context of any checkpoint that is served, whose
+/// tokens are some four bytes each.
+pub const TOKENIZED_TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of a chat template's source. The longest published ones have about 20 KB.
+pub const TEMPLATE_BYTES_MAX: usize = 256 << 10;
+/// Depth of macros, includes and nested values; each takes a piece of the thread's stack.
+pub const TEMPLATE_RECURSION_MAX: usize = 64;
+/// Instructions, or pieces of 64 bytes, that a template may spend whatever it is given: some
+/// milliseconds. Published templates spend a few hundred.
+pub const TEMPLATE_FUEL_BASE: u64 = 50_000;
+/// What it may spend more for each message. Published templates spend below a hundred.
+pub const TEMPLATE_FUEL_PER_MESSAGE: u64 = 1_000;
+/// Copying 64 bytes costs one fuel, so this lets a template copy all content 16 times.
+pub const TEMPLATE_CONTENT_BYTES_PER_FUEL: u64 = 4;
+/// Bytes that a template may write beside the content: room for built-in instructions.
+pub const TEMPLATE_OUTPUT_BYTES_BASE: usize = 256 << 10;
+/// Bytes that it may write more around each message.
+pub const TEMPLATE_OUTPUT_BYTES_PER_MESSAGE_MAX: usize = 4 << 10;
+/// Renderings to find out which control tokens a template looks for in content.
+pub const MARKING_ATTEMPTS_MAX: usize = 16;
+
+/// Stop sequences of a request, as the Bedrock API has it.
+pub const STOP_STRINGS_MAX: usize = 2_500;
+/// Bytes of all stop sequences together: about a hundred for each of the largest number.
+pub const STOP_STRINGS_BYTES_MAX: usize = 256 << 10;
+/// White space that is held back because a reasoning tag may follow it.
+pub const HELD_WHITE_SPACE_BYTES_MAX: usize = 1 << 10;
+/// Tokens that end a turn; checkpoints name one to three.
+pub const STOP_IDS_MAX: usize = 64;
+
 // ---- engine ----
 
 /// Preemptions of one request. After that it is resumed only when the pool holds the whole rest of

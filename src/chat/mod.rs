@@ -4,6 +4,8 @@
 
 mod assets;
 mod detokenizer;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod message;
 mod reasoning;
 mod stop;
@@ -14,6 +16,6 @@ pub use assets::{AssetsError, HfFiles, ReasoningTags, SamplingDefaults, TextAsse
 pub use detokenizer::Detokenizer;
 pub use message::{Message, Role};
 pub use reasoning::{ReasoningParser, Segment};
-pub use stop::{StopOutput, StopStrings};
+pub use stop::{StopError, StopOutput, StopStrings};
 pub use template::{ChatTemplate, Prompt, TemplateError, TemplateInput};
 pub use tokenizer::{Tokenizer, TokenizerError};
