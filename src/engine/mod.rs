@@ -11,7 +11,7 @@ mod handle;
 mod prefix_cache;
 mod random;
 mod request;
-pub mod sampler;
+mod sampler;
 mod scheduler;
 mod sequence;
 #[cfg(test)]

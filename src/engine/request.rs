@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// How the next token is drawn. The order of the steps is in [`crate::engine::sampler`].
+/// How the next token is drawn. The steps are taken in vLLM's order: repetition penalty,
+/// temperature, `min_p`, `top_k`, `top_p` over what these left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingParams {
     /// Divides the logits; 0 is greedy and ignores `top_p`, `top_k`, `min_p` and `seed`.
