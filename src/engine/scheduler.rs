@@ -1,9 +1,9 @@
 //! Which sequences compute how many tokens in the next step, and in which blocks.
 //!
 //! Sequences are admitted in the order of arrival, so the running ones are always older than the
-//! waiting ones. Blocks go to the oldest first; where they do not suffice the youngest is preempted:
-//! it loses its blocks and waits at the front. The oldest is never preempted, so it finishes, and
-//! then the next is the oldest. Every accepted request therefore ends.
+//! waiting ones. Blocks go to the oldest first; where they do not suffice, the youngest is
+//! preempted: it loses its blocks and waits at the front. The oldest is never preempted, so it
+//! finishes, and then the next is the oldest. Every accepted request therefore ends.
 
 use std::collections::VecDeque;
 
