@@ -10,7 +10,8 @@
 //!   speak about them, and must not vanish into the reasoning for it.
 //! - White space around the tags belongs to the tags.
 
-use crate::{chat::ReasoningTags, limits};
+use crate::chat::ReasoningTags;
+use crate::limits;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {

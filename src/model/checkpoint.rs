@@ -39,9 +39,16 @@ pub enum CheckpointError {
     UnknownKind { path: PathBuf },
     #[error("{}: the directory has more than {limit} entries", path.display())]
     DirectoryTooLarge { path: PathBuf, limit: usize },
-    #[error("{}: the directory has neither config.json with .safetensors nor a .gguf", path.display())]
+    #[error(
+        "{}: the directory has neither config.json with .safetensors nor a .gguf",
+        path.display()
+    )]
     NoCheckpoint { path: PathBuf },
-    #[error("{}: the directory has several checkpoints, name one: {}", path.display(), found.join(", "))]
+    #[error(
+        "{}: the directory has several checkpoints, name one: {}",
+        path.display(),
+        found.join(", ")
+    )]
     Ambiguous { path: PathBuf, found: Vec<String> },
 }
 

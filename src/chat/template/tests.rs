@@ -1,3 +1,5 @@
+//! Templates as Jinja2 renders them, limits on hostile ones, and content that stays content.
+
 use std::time::{Duration, Instant};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tokenizers from either format: the same ids, content that stays content, hostile metadata.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

@@ -51,7 +51,7 @@ impl TensorInfo {
 }
 
 impl GgufHeader {
-    /// Parses the header at the start of `prefix`, which is a file of `file_bytes` or its beginning.
+    /// Parses the header at the start of `prefix`, a file of `file_bytes` or its beginning.
     pub fn parse(prefix: &[u8], file_bytes: u64) -> Result<Self, GgufError> {
         let mut reader = Reader::new(prefix);
         read_version(&mut reader)?;

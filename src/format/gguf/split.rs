@@ -9,7 +9,10 @@ use crate::limits::GGUF_SPLITS_MAX;
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SplitError {
-    #[error("{}: it is part of a split checkpoint, but not named NAME-00001-of-0000N.gguf", path.display())]
+    #[error(
+        "{}: it is part of a split checkpoint, but not named NAME-00001-of-0000N.gguf",
+        path.display()
+    )]
     Name { path: PathBuf },
     #[error("split.count is {found}; it must be between 1 and {limit}")]
     Count { found: u64, limit: u64 },

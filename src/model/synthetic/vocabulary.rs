@@ -66,7 +66,8 @@ pub(super) fn insert(metadata: &mut Metadata, vocab_size: usize) -> Result<(), S
     Ok(())
 }
 
-/// Appends `count` tokens: each token that ends in a letter or is a space, in turn, with each letter.
+/// Appends `count` tokens: each token that ends in a letter or is a space, in turn, with each
+/// letter.
 fn grow(tokens: &mut Vec<String>, count: usize) -> Vec<String> {
     let mut merges = Vec::with_capacity(count);
     let mut bases: Vec<String> = vec![byte_letter(b' ').to_string()];
