@@ -10,8 +10,8 @@ use crate::model::rope::Rope;
 use crate::model::weights::TensorMap;
 use crate::model::{CausalLm, Logits, ModelConfig, ModelError, ModelInput};
 use crate::ops::{
-    Embedding, Linear, PagedBatch, PagedSeq, RmsNorm, Rotation, add_rows, apply_rope,
-    paged_attention, silu_mul, write_kv,
+    ATTENTION_HEAD_DIM_MAX, Embedding, Linear, PagedBatch, PagedSeq, RmsNorm, Rotation, add_rows,
+    apply_rope, paged_attention, silu_mul, write_kv,
 };
 
 /// A causal language model over weights on one device.
@@ -29,6 +29,12 @@ pub struct Decoder {
 impl Decoder {
     /// Takes the tensors that `config` implies out of `tensors`, each checked to have its shape.
     pub fn new(config: ModelConfig, tensors: &mut TensorMap) -> Result<Self, ModelError> {
+        if !config.head_dim.is_multiple_of(8) || config.head_dim > ATTENTION_HEAD_DIM_MAX {
+            return Err(ModelError::HeadDim {
+                head_dim: config.head_dim,
+                limit: ATTENTION_HEAD_DIM_MAX,
+            });
+        }
         let (vocab_size, hidden_size) = (config.vocab_size, config.hidden_size);
         let table = tensors.take("token_embd.weight", &[vocab_size, hidden_size])?;
         let lm_head = if config.tie_word_embeddings {

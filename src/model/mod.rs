@@ -40,4 +40,6 @@ pub enum ModelError {
     Candle(#[from] candle_core::Error),
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    #[error("head_dim is {head_dim}, but attention takes multiples of 8 up to {limit}")]
+    HeadDim { head_dim: usize, limit: usize },
 }

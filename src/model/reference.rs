@@ -389,3 +389,12 @@ fn a_missing_or_misshapen_tensor_is_named() {
         assert!(error.starts_with(expected), "{error}");
     }
 }
+
+#[test]
+fn a_head_that_attention_cannot_take_is_refused() {
+    for head_dim in [12, 264] {
+        let config = ModelConfig { head_dim, ..config(Architecture::Qwen3) };
+        let error = Decoder::new(config, &mut TensorMap::default()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("head_dim is {head_dim}, but attention")), "{error}");
+    }
+}

@@ -296,3 +296,89 @@ impl<'a> CpuAttention<'a> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    const BLOCK_SIZE: usize = 16;
+    const HEAD_DIM: usize = 64;
+    const NUM_KV_HEADS: usize = 2;
+    const NUM_HEADS: usize = 16;
+
+    fn random(shape: impl Into<Shape>) -> Tensor {
+        Tensor::randn(0f32, 1f32, shape, &Device::Cpu).unwrap()
+    }
+
+    fn cache(num_blocks: usize) -> Tensor {
+        random((num_blocks, NUM_KV_HEADS, BLOCK_SIZE, HEAD_DIM)).to_dtype(DType::F16).unwrap()
+    }
+
+    fn seq(rows: Range<usize>, context_len: usize, first_block: u32) -> PagedSeq {
+        let num_blocks = context_len.div_ceil(BLOCK_SIZE) as u32;
+        PagedSeq {
+            rows,
+            context_len,
+            block_table: (first_block..first_block + num_blocks).collect(),
+        }
+    }
+
+    /// More partial results than fit their buffer, so that the step is computed in waves which cut
+    /// through sequences.
+    #[test]
+    fn waves_give_each_row_the_bits_of_a_row_alone() {
+        let (keys, values) = (cache(128), cache(128));
+        let seqs = vec![seq(0..1, 600, 0), seq(1..731, 730, 40), seq(731..733, 300, 90)];
+        let batch = PagedBatch::new(seqs.clone(), BLOCK_SIZE);
+        let queries = random((batch.num_rows(), NUM_HEADS * HEAD_DIM));
+        let num_items = 730 * NUM_KV_HEADS * 730usize.div_ceil(PARTITION);
+        assert!(num_items * partial_len(NUM_HEADS / NUM_KV_HEADS, HEAD_DIM) > PARTIALS_LEN);
+        let together = paged_attention(&queries, &keys, &values, &batch).unwrap();
+        let together = together.to_vec2::<f32>().unwrap();
+        for row in [0, 1, 2, 255, 256, 257, 500, 660, 729, 730, 731, 732] {
+            let owner = seqs.iter().find(|seq| seq.rows.contains(&row)).unwrap();
+            let alone = PagedSeq {
+                rows: 0..1,
+                context_len: owner.context_end(row),
+                block_table: Arc::clone(&owner.block_table),
+            };
+            let alone = PagedBatch::new(vec![alone], BLOCK_SIZE);
+            let query = queries.narrow(0, row, 1).unwrap();
+            let found = paged_attention(&query, &keys, &values, &alone).unwrap();
+            assert!(found.to_vec2::<f32>().unwrap()[0] == together[row], "row {row}");
+        }
+    }
+
+    #[test]
+    fn rows_are_written_to_the_slots_of_their_positions() {
+        let keys = Tensor::zeros((4, 1, BLOCK_SIZE, 8), DType::F32, &Device::Cpu).unwrap();
+        let seq = PagedSeq { rows: 0..2, context_len: 17, block_table: vec![3, 1].into() };
+        let batch = PagedBatch::new(vec![seq], BLOCK_SIZE);
+        let rows = Tensor::arange(1f32, 17f32, &Device::Cpu).unwrap().reshape((2, 8)).unwrap();
+        write_kv(&keys, &rows, &batch).unwrap();
+        let written = keys.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let at = |block: usize, offset: usize| (block * BLOCK_SIZE + offset) * 8;
+        assert_eq!(written[at(3, 15)..at(3, 16)], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        assert_eq!(written[at(1, 0)], 9.0);
+        assert_eq!(written.iter().filter(|&&value| value != 0.0).count(), 16);
+    }
+
+    #[test]
+    #[should_panic(expected = "a block table holds its context")]
+    fn a_block_table_that_is_too_short_is_refused() {
+        PagedBatch::new(
+            vec![PagedSeq { rows: 0..1, context_len: 17, block_table: vec![0].into() }],
+            BLOCK_SIZE,
+        );
+    }
+
+    #[test]
+    fn queries_that_do_not_fit_the_batch_are_an_error() {
+        let (keys, values) = (cache(4), cache(4));
+        let batch = PagedBatch::new(vec![seq(0..1, 5, 0)], BLOCK_SIZE);
+        let queries = random((2, NUM_HEADS * HEAD_DIM));
+        assert!(paged_attention(&queries, &keys, &values, &batch).is_err());
+    }
+}

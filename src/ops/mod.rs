@@ -10,6 +10,6 @@ mod rows;
 mod storage;
 
 pub use attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
-pub use kernels::RopeLayout;
+pub use kernels::{HEAD_DIM_MAX as ATTENTION_HEAD_DIM_MAX, RopeLayout};
 pub use linear::{Embedding, Linear};
 pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};
