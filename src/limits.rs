@@ -127,9 +127,4 @@ pub const CHECKPOINT_DIR_ENTRIES_MAX: usize = 4096;
 
 // ---- api ----
 
-// ---- cli ----
-
-/// Scoring takes minutes per megabyte on a CPU; the usual test sets are under 2 MiB.
-pub const EVAL_TEXT_BYTES_MAX: u64 = 64 * MIB;
-
 // ---- hub ----

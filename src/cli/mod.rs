@@ -1,5 +1,7 @@
 //! The command line. Its `args` is the only reader of flags, environment and configuration files.
 
+pub mod eval;
+
 use std::process::ExitCode;
 
 pub fn run() -> ExitCode {
