@@ -3,6 +3,8 @@
 //! A limit that a user can hit is named in the error that refuses it. Limits that depend on each
 //! other are tied by a `const` assertion.
 
+use std::time::Duration;
+
 // ---- chat ----
 
 /// Tokens that text is made of, as many as a model may have embeddings for.
@@ -125,6 +127,63 @@ pub const CHECKPOINT_DIR_ENTRIES_MAX: usize = 4096;
 
 // ---- pipeline ----
 
+/// Tokens generated when the client names no maximum: Bedrock's own ceiling for DeepSeek-R1. A
+/// reasoning model may loop for ever, so there is always an end.
+pub const MAX_TOKENS_DEFAULT: usize = 32_768;
+/// Tokens of a block of the KV cache: small enough to waste little at the end of a sequence and to
+/// share short prefixes, large enough that attention reads whole cache lines.
+pub const KV_BLOCK_SIZE: usize = 16;
+
 // ---- api ----
+
+/// Connections at a time; more wait in the kernel's backlog. A silent one costs a few KiB and goes
+/// after [`FIRST_REQUEST_TIMEOUT`], so thousands of slow clients do not keep others out.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Requests between their first byte and the last byte of their answer. Above it: throttling.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
+/// Requests of one HTTP/2 connection; clients open another connection for more.
+pub const HTTP2_STREAMS_MAX: u32 = 256;
+/// A new connection must send a whole request head within this time.
+pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without a request in progress is closed after this time: longer than the 60 s of
+/// AWS load balancers, which must be the ones to close first.
+pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A peer that takes no bytes for this long is gone or hostile.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Frames of one answer that wait for a slow reader; tokens beyond them wait in the engine's
+/// channel as four bytes each.
+pub const STREAM_FRAMES_MAX: usize = 32;
+/// An HTTP/2 peer is asked for a sign of life this often, and has as long again to answer.
+pub const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// What all headers of a request may take; SigV4 with a session token needs about 3 KiB.
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+pub const HEADERS_MAX: usize = 100;
+/// A body: far above what any supported context length can hold as text.
+pub const REQUEST_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bodies being read or parsed, all requests together.
+pub const BUFFERED_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A body must have arrived after this time, which also sets a minimum rate.
+pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests wait this long for a model that is still loading: below the 60 s read timeout of
+/// boto3, whose retries would otherwise be spent in a second.
+pub const MODEL_LOAD_WAIT: Duration = Duration::from_secs(50);
+/// In-flight requests have this long after SIGTERM, unless the operator says otherwise: below
+/// the 60 s that KServe grants a pod.
+pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
+/// Cut streams have this long to send their closing event.
+pub const DRAIN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// As the service model of Bedrock says.
+pub const MODEL_ID_CHARS_MAX: usize = 2_048;
+/// A conversation longer than this is a mistake; it bounds the work of the chat template.
+pub const MESSAGES_MAX: usize = 10_000;
+pub const CONTENT_BLOCKS_MAX: usize = 1_000;
+/// As the service model of Bedrock says.
+pub const REQUEST_METADATA_ENTRIES_MAX: usize = 16;
+pub const REQUEST_METADATA_CHARS_MAX: usize = 256;
+/// Above 1 discourages repetition, below 1 encourages it; beyond these values text is noise.
+pub const REPETITION_PENALTY_MIN: f32 = 0.1;
+pub const REPETITION_PENALTY_MAX: f32 = 10.0;
+
+const _: () = assert!(REQUEST_BODY_BYTES_MAX <= BUFFERED_BODY_BYTES_MAX);
 
 // ---- hub ----
