@@ -1,3 +1,18 @@
 //! Protocols over HTTP. Wire types never leave this module.
 
-pub mod bedrock;
+mod app;
+mod bedrock;
+mod body;
+mod connection;
+mod health;
+mod lifecycle;
+mod metrics;
+mod record;
+mod server;
+mod stall;
+
+pub use app::App;
+pub use server::{DrainOptions, serve};
+
+#[cfg(test)]
+mod tests;

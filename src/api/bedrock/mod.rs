@@ -1,1 +1,93 @@
-//! The Bedrock Runtime protocol.
+//! The Bedrock Runtime protocol: Converse and ConverseStream.
+
+mod answer;
+mod error;
+mod event_stream;
+mod parse;
+mod stream;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api::app::{App, ModelId};
+use crate::api::body;
+use crate::api::lifecycle::Phase;
+use crate::api::record::Record;
+use crate::pipeline::{ChatEvent, ChatStream, ChatSummary};
+
+use answer::{Blocks, ConverseAnswer, Message, Output, stop_reason};
+
+pub(in crate::api) use error::BedrockError;
+
+/// The whole answer at once.
+pub(in crate::api) async fn converse(
+    State(app): State<App>,
+    Extension(record): Extension<Arc<Record>>,
+    model_id: ModelId,
+    request: Request,
+) -> Result<Response, BedrockError> {
+    let stream = start(&app, &model_id, request).await?;
+    let (blocks, summary) = tokio::select! {
+        answer = collect(stream) => answer?,
+        () = app.shared().lifecycle.reached(Phase::Cut) => return Err(BedrockError::draining()),
+    };
+    let answer = ConverseAnswer {
+        output: Output { message: Message::assistant(blocks.finish()) },
+        stop_reason: stop_reason(&summary.stop_reason),
+        usage: summary.usage.into(),
+        metrics: record.elapsed().into(),
+    };
+    record.finished(summary);
+    let json = serde_json::to_string(&answer).expect("structs of strings and numbers are JSON");
+    Ok(with_content_type(json, "application/json"))
+}
+
+/// The answer as it is written. What can be refused is refused before the stream begins.
+pub(in crate::api) async fn converse_stream(
+    State(app): State<App>,
+    Extension(record): Extension<Arc<Record>>,
+    model_id: ModelId,
+    request: Request,
+) -> Result<Response, BedrockError> {
+    let stream = start(&app, &model_id, request).await?;
+    Ok(with_content_type(stream::body(stream, app, record), event_stream::CONTENT_TYPE))
+}
+
+async fn start(
+    app: &App,
+    model_id: &ModelId,
+    request: Request,
+) -> Result<ChatStream, BedrockError> {
+    app.shared().check(model_id)?;
+    let chat_request = {
+        let body = body::read(app, request.into_body()).await?;
+        parse::converse_request(&body.bytes)?
+    };
+    let pipeline = app.shared().pipeline().await?;
+    Ok(pipeline.run(chat_request).await?)
+}
+
+async fn collect(mut stream: ChatStream) -> Result<(Blocks, ChatSummary), BedrockError> {
+    let mut blocks = Blocks::default();
+    while let Some(event) = stream.next().await {
+        match event {
+            ChatEvent::Reasoning(text) => blocks.push_reasoning(&text),
+            ChatEvent::Text(text) => blocks.push_text(&text),
+            ChatEvent::Finished(summary) => return Ok((blocks, summary)),
+            ChatEvent::Failed(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("every stream ends in Finished or Failed")
+}
+
+fn with_content_type(body: impl IntoResponse, content_type: &'static str) -> Response {
+    let mut response = body.into_response();
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,184 @@
+//! Bedrock's error model: which exception, which status, which members.
+//!
+//! Before a stream begins, an error is an HTTP answer `{"message": ..}` with the code in
+//! `x-amzn-ErrorType`. Within a stream it is a message of type `exception`.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use thiserror::Error;
+
+use crate::chat::{TemplateError, TokenizerError};
+use crate::engine::{GenerationError, SubmitError};
+use crate::pipeline::PipelineError;
+
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// What a client is told. The message never goes to a log: it may quote the request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(in crate::api) enum BedrockError {
+    #[error("{0}")]
+    Validation(String),
+    #[error("{0}")]
+    ResourceNotFound(String),
+    #[error("{0}")]
+    Throttling(String),
+    #[error("Model is not ready for inference. Wait and try your request again.")]
+    ModelNotReady,
+    #[error("{0}")]
+    ModelError(String),
+    #[error("{0}")]
+    ServiceUnavailable(String),
+    #[error("{0}")]
+    InternalServer(String),
+    #[error("{0}")]
+    UnknownOperation(String),
+}
+
+/// How one error is spelled on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) struct ErrorShape {
+    pub(in crate::api) code: &'static str,
+    pub(in crate::api) status: StatusCode,
+    /// The member of the stream's union. Exceptions that the service model does not allow in a
+    /// stream go by the nearest that it does.
+    pub(in crate::api) stream_member: &'static str,
+}
+
+impl BedrockError {
+    pub(in crate::api) fn shape(&self) -> ErrorShape {
+        let shape = |code, status, stream_member| ErrorShape { code, status, stream_member };
+        match self {
+            Self::Validation(_) => {
+                shape("ValidationException", StatusCode::BAD_REQUEST, "validationException")
+            }
+            Self::ResourceNotFound(_) => {
+                shape("ResourceNotFoundException", StatusCode::NOT_FOUND, "validationException")
+            }
+            Self::Throttling(_) => {
+                shape("ThrottlingException", StatusCode::TOO_MANY_REQUESTS, "throttlingException")
+            }
+            Self::ModelNotReady => shape(
+                "ModelNotReadyException",
+                StatusCode::TOO_MANY_REQUESTS,
+                "serviceUnavailableException",
+            ),
+            Self::ModelError(_) => shape(
+                "ModelErrorException",
+                StatusCode::FAILED_DEPENDENCY,
+                "modelStreamErrorException",
+            ),
+            Self::ServiceUnavailable(_) => shape(
+                "ServiceUnavailableException",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "serviceUnavailableException",
+            ),
+            Self::InternalServer(_) => shape(
+                "InternalServerException",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internalServerException",
+            ),
+            Self::UnknownOperation(_) => {
+                shape("UnknownOperationException", StatusCode::NOT_FOUND, "internalServerException")
+            }
+        }
+    }
+
+    /// The members of the exception's structure.
+    pub(in crate::api) fn body(&self) -> serde_json::Value {
+        let message = self.to_string();
+        match self {
+            Self::ModelError(_) => json!({
+                "message": message,
+                "originalStatusCode": StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+            }),
+            Self::Validation(_)
+            | Self::ResourceNotFound(_)
+            | Self::Throttling(_)
+            | Self::ModelNotReady
+            | Self::ServiceUnavailable(_)
+            | Self::InternalServer(_)
+            | Self::UnknownOperation(_) => json!({ "message": message }),
+        }
+    }
+
+    pub(in crate::api) fn draining() -> Self {
+        Self::ServiceUnavailable("The server is shutting down. Try your request again.".to_owned())
+    }
+}
+
+impl IntoResponse for BedrockError {
+    fn into_response(self) -> Response {
+        let shape = self.shape();
+        let mut response = (shape.status, self.body().to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ERROR_TYPE, HeaderValue::from_static(shape.code));
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<PipelineError> for BedrockError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::NoTemplate => Self::Validation(
+                "The model has no chat template and does not support Converse.".to_owned(),
+            ),
+            PipelineError::NoReasoning
+            | PipelineError::Template(TemplateError::Refused(_) | TemplateError::Runaway(_))
+            | PipelineError::Tokenizer(
+                TokenizerError::TextTooLong { .. } | TokenizerError::Model(_),
+            ) => Self::Validation(error.to_string()),
+            PipelineError::ContextExceeded { prompt_tokens, max_tokens, limit } => {
+                Self::Validation(format!(
+                    "input length and `max_tokens` exceed context limit: {prompt_tokens} + \
+                     {max_tokens} > {limit}, decrease input length or `max_tokens` and try again"
+                ))
+            }
+            PipelineError::Template(TemplateError::Invalid(_))
+            | PipelineError::Tokenizer(
+                TokenizerError::Metadata(_)
+                | TokenizerError::Unsupported { .. }
+                | TokenizerError::Invalid { .. },
+            )
+            | PipelineError::Panicked => Self::InternalServer(error.to_string()),
+            PipelineError::Stop(error) => {
+                Self::Validation(format!("The value at `inferenceConfig.stopSequences`: {error}."))
+            }
+            PipelineError::Submit(error) => error.into(),
+            PipelineError::Generation(error) => error.into(),
+        }
+    }
+}
+
+impl From<SubmitError> for BedrockError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::PromptTooLong { tokens, limit } => Self::Validation(format!(
+                "Input is too long for requested model: {tokens} tokens, but the context holds \
+                 {limit}."
+            )),
+            SubmitError::SamplingOutOfRange { .. } => Self::Validation(error.to_string()),
+            SubmitError::EmptyPrompt | SubmitError::UnknownToken { .. } => {
+                Self::InternalServer(error.to_string())
+            }
+            SubmitError::QueueFull { .. } | SubmitError::QueuedTokensFull { .. } => {
+                Self::Throttling(format!("Too many requests: {error}. Wait and try again."))
+            }
+            SubmitError::Draining => Self::draining(),
+            SubmitError::Failed => Self::ServiceUnavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<GenerationError> for BedrockError {
+    fn from(error: GenerationError) -> Self {
+        match error {
+            GenerationError::NotANumber | GenerationError::Model(_) => {
+                Self::ModelError(error.to_string())
+            }
+            GenerationError::EngineStopped => Self::ServiceUnavailable(error.to_string()),
+        }
+    }
+}

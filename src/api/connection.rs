@@ -1,0 +1,144 @@
+//! One connection: HTTP/1.1 or HTTP/2 by its first bytes, under limits of size and time.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::Service;
+
+use crate::api::app::App;
+use crate::api::lifecycle::Phase;
+use crate::api::stall::StallLimit;
+use crate::limits;
+
+/// Until the peer closes, is idle for too long, or the server is going away.
+pub(super) async fn serve(stream: TcpStream, app: App, router: Router) {
+    // Each token is a small write that should leave at once.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let active = Arc::new(watch::Sender::new(0));
+    let first_request = app.shared().first_request_timeout;
+    let io = TokioIo::new(StallLimit::new(stream, limits::WRITE_STALL_TIMEOUT));
+    let service = service_fn(|request: Request<Incoming>| {
+        let guard = ActiveGuard::new(&active);
+        answer(router.clone(), request, guard)
+    });
+    let builder = builder();
+    let mut connection = pin!(builder.serve_connection(io, service));
+    // A server that was draining before the connection came goes on serving it: probes ask then.
+    let leave_at = match app.shared().lifecycle.phase() {
+        Phase::Serving | Phase::Leaving => Phase::Draining,
+        Phase::Draining | Phase::Cut => Phase::Cut,
+    };
+    // Connections end in many ways that are the peer's own business.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = idle(&active, first_request) => {}
+        () = app.shared().lifecycle.reached(leave_at) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // What is in progress goes on; half a request head does not keep the connection.
+    tokio::select! {
+        _ = connection => {}
+        () = idle(&active, first_request) => {}
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Starts with the wait for a next request, so it is the idle timeout too.
+        .header_read_timeout(limits::CONNECTION_IDLE_TIMEOUT)
+        .max_headers(limits::HEADERS_MAX)
+        .max_buf_size(limits::HEADER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits::HTTP2_KEEP_ALIVE)
+        .keep_alive_timeout(limits::HTTP2_KEEP_ALIVE)
+        .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
+        .max_header_list_size(limits::HEADER_BYTES_MAX as u32);
+    builder
+}
+
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    guard: ActiveGuard,
+) -> Result<Response, Infallible> {
+    let response = router.call(request.map(Body::new)).await?;
+    Ok(response.map(|body| Body::new(ActiveBody { body, _guard: guard })))
+}
+
+/// Resolves when there was no request for a while. A new connection has less time.
+async fn idle(active: &watch::Sender<usize>, first_request: Duration) {
+    let mut receiver = active.subscribe();
+    let mut limit = first_request;
+    loop {
+        if receiver.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        if timeout(limit, receiver.changed()).await.is_err() {
+            return;
+        }
+        limit = limits::CONNECTION_IDLE_TIMEOUT;
+    }
+}
+
+/// Counts as a request in progress while it exists.
+struct ActiveGuard(Arc<watch::Sender<usize>>);
+
+impl ActiveGuard {
+    fn new(active: &Arc<watch::Sender<usize>>) -> Self {
+        active.send_modify(|count| *count += 1);
+        Self(Arc::clone(active))
+    }
+}
+
+impl Drop for ActiveGuard {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// A body that keeps its request in progress until it has been sent.
+struct ActiveBody {
+    body: Body,
+    _guard: ActiveGuard,
+}
+
+impl HttpBody for ActiveBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

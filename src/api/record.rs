@@ -1,0 +1,124 @@
+//! The record of one request to a model: its permit, its line in the log, its share of the metrics.
+//!
+//! Whoever holds the record keeps the request in flight. A record that is dropped without an
+//! outcome belongs to a client that went away. It holds no text.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::api::bedrock::BedrockError;
+use crate::api::metrics::Metrics;
+use crate::pipeline::ChatSummary;
+
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) Arc<str>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Operation {
+    Converse,
+    ConverseStream,
+}
+
+impl Operation {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Converse => "Converse",
+            Self::ConverseStream => "ConverseStream",
+        }
+    }
+}
+
+/// The code of requests that ended well.
+pub(super) const OK: &str = "OK";
+/// The code of requests whose client went away.
+pub(super) const DISCONNECTED: &str = "ClientDisconnected";
+
+#[derive(Debug)]
+pub(super) struct Record {
+    operation: Operation,
+    request_id: RequestId,
+    started_at: Instant,
+    metrics: Arc<Metrics>,
+    permit: Option<OwnedSemaphorePermit>,
+    outcome: Mutex<Outcome>,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    /// [`OK`] or the exception; the first one counts.
+    code: Option<&'static str>,
+    summary: Option<ChatSummary>,
+}
+
+impl Record {
+    pub(super) fn new(operation: Operation, id: RequestId, metrics: Arc<Metrics>) -> Self {
+        Self {
+            operation,
+            request_id: id,
+            started_at: Instant::now(),
+            metrics,
+            permit: None,
+            outcome: Mutex::default(),
+        }
+    }
+
+    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.permit = Some(permit);
+    }
+
+    pub(super) fn refuse(self, error: BedrockError) -> Response {
+        self.failed(&error);
+        error.into_response()
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started_at.elapsed()
+    }
+
+    pub(super) fn finished(&self, summary: ChatSummary) {
+        self.set(OK, Some(summary));
+    }
+
+    pub(super) fn failed(&self, error: &BedrockError) {
+        self.set(error.shape().code, None);
+    }
+
+    /// Errors that a handler returned. The end of a stream is noted by the stream.
+    pub(super) fn note_response(&self, response: &Response) {
+        if response.status() != StatusCode::OK {
+            let code = response.extensions().get::<BedrockError>();
+            self.set(code.map_or("InternalServerException", |it| it.shape().code), None);
+        }
+    }
+
+    fn set(&self, code: &'static str, summary: Option<ChatSummary>) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcome.code.is_none() {
+            *outcome = Outcome { code: Some(code), summary };
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let outcome = self.outcome.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let code = outcome.code.unwrap_or(DISCONNECTED);
+        let elapsed = self.started_at.elapsed();
+        self.metrics.observe(self.operation, code, elapsed, outcome.summary.as_ref());
+        let usage = outcome.summary.as_ref().map(|it| it.usage).unwrap_or_default();
+        tracing::info!(
+            request_id = %self.request_id.0,
+            operation = self.operation.name(),
+            code,
+            elapsed_ms = elapsed.as_millis(),
+            prompt_tokens = usage.prompt_tokens,
+            cached_prompt_tokens = usage.cached_prompt_tokens,
+            generated_tokens = usage.generated_tokens,
+            "request"
+        );
+    }
+}

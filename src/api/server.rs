@@ -1,0 +1,106 @@
+//! The accept loop and the way out.
+//!
+//! On the signal to stop, readiness fails at once. During the grace period requests are still
+//! accepted, because load balancers learn of it late. Then new requests are refused, those in
+//! flight finish within the drain timeout, and what is left ends with an exception in its stream.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::api::app::App;
+use crate::api::connection;
+use crate::api::lifecycle::Phase;
+use crate::limits;
+
+/// A failing `accept` means that file descriptors have run out; some come back soon.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Clone, Copy)]
+pub struct DrainOptions {
+    /// Requests are still accepted for this long after the signal.
+    pub grace: Duration,
+    /// Requests in flight have this long afterwards.
+    pub timeout: Duration,
+}
+
+/// Serves until `stop` resolves and the requests in flight have ended.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    drain_options: DrainOptions,
+    stop: impl Future<Output = ()>,
+) {
+    let mut connections = JoinSet::new();
+    let leaving = async {
+        stop.await;
+        drain(&app, drain_options).await;
+    };
+    tokio::select! {
+        () = leaving => {}
+        () = accept_all(&listener, &app, &mut connections) => {}
+    }
+    let all_closed = async { while connections.join_next().await.is_some() {} };
+    // Those that do not close in time are dropped with the set.
+    let _ = timeout(limits::DRAIN_FLUSH_TIMEOUT, all_closed).await;
+}
+
+/// Accepts while the server drains as well: probes and clients get an answer, not a closed port.
+async fn accept_all(listener: &TcpListener, app: &App, connections: &mut JoinSet<()>) {
+    let router = app.router();
+    let permits = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    loop {
+        tokio::select! {
+            accepted = accept(listener, &permits) => match accepted {
+                Ok((stream, permit)) => {
+                    let (app, router) = (app.clone(), router.clone());
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        connection::serve(stream, app, router).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_RETRY).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                if ended.is_err() {
+                    tracing::error!("a connection's task panicked");
+                }
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+async fn drain(app: &App, options: DrainOptions) {
+    let shared = app.shared();
+    shared.lifecycle.advance(Phase::Leaving);
+    sleep(options.grace).await;
+    shared.lifecycle.advance(Phase::Draining);
+    if let Some(pipeline) = shared.loaded() {
+        pipeline.engine().start_draining();
+    }
+    let all_permits = u32::try_from(limits::REQUESTS_IN_FLIGHT_MAX).expect("it is small");
+    let in_flight = shared.in_flight.acquire_many(all_permits);
+    let drained = timeout(options.timeout, in_flight).await;
+    if drained.is_err() {
+        tracing::warn!(seconds = options.timeout.as_secs(), "drain timed out; cutting streams");
+    }
+    shared.lifecycle.advance(Phase::Cut);
+}

@@ -1,0 +1,81 @@
+//! The protocol over real sockets, with the toy model behind it.
+
+mod client;
+mod converse;
+mod disconnects;
+mod drain;
+mod refusals;
+mod stream;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::api::{App, DrainOptions, serve};
+use crate::pipeline::Pipeline;
+
+use client::Answer;
+
+/// A server on a port of its own.
+struct TestServer {
+    address: SocketAddr,
+    pipeline: Pipeline,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl TestServer {
+    async fn start(pipeline: Pipeline) -> Self {
+        let drain = DrainOptions { grace: Duration::ZERO, timeout: Duration::from_secs(10) };
+        Self::start_with(pipeline, drain).await
+    }
+
+    async fn start_with(pipeline: Pipeline, drain: DrainOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (app, sender) = App::new("toy", &["custom/alias".to_owned()]);
+        sender.send_replace(Some(pipeline.clone()));
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, app, drain, async {
+            let _ = stopped.await;
+        }));
+        Self { address, pipeline, stop: Some(stop), task }
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Answer {
+        client::http1(self.address, "POST", path, body).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        client::http1(self.address, "GET", path, "").await
+    }
+
+    async fn converse(&self, body: &str) -> Answer {
+        self.post("/model/toy/converse", body).await
+    }
+
+    fn stop(&mut self) {
+        let _ = self.stop.take().expect("a server is stopped once").send(());
+    }
+
+    /// Fails unless the engine comes to rest with every block accounted for.
+    async fn assert_idle(&self) {
+        for _ in 0..1_000 {
+            let stats = self.pipeline.engine().stats();
+            if stats.num_running + stats.num_waiting + stats.num_used_blocks == 0 {
+                assert!(stats.blocks_are_balanced(), "{stats:?}");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the engine is not idle: {:?}", self.pipeline.engine().stats());
+    }
+}
+
+/// A request of one user message, with further members.
+fn ask(members: &str) -> String {
+    format!(r#"{{"messages":[{{"role":"user","content":[{{"text":"q"}}]}}]{members}}}"#)
+}
