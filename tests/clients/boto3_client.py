@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 # The id that applications hard-code; the server takes it for whatever model it serves.
 MODEL = "us.deepseek.r1-v1:0"
-GREEDY = {"maxTokens": 24, "temperature": 0.0}
+GREEDY = {"maxTokens": 8, "temperature": 0.0}
 
 
 def bedrock():
@@ -40,18 +40,18 @@ class Converse(unittest.TestCase):
         self.assertTrue(text_of(response).strip())
         self.assertIn(response["stopReason"], ("end_turn", "max_tokens"))
         usage = response["usage"]
-        self.assertLessEqual(usage["outputTokens"], 24)
+        self.assertLessEqual(usage["outputTokens"], 8)
         total = usage["inputTokens"] + usage["cacheReadInputTokens"] + usage["outputTokens"]
         self.assertEqual(usage["totalTokens"], total)
         self.assertGreater(response["metrics"]["latencyMs"], 0)
         self.assertEqual(len(response["ResponseMetadata"]["RequestId"]), 36)
 
     def test_a_repeated_prompt_is_read_from_the_cache(self):
-        messages = ask("Tell me about rivers. " * 20)
+        messages = ask("Tell me about rivers. " * 8)
         first = self.client.converse(modelId=MODEL, messages=messages, inferenceConfig=GREEDY)
         second = self.client.converse(modelId=MODEL, messages=messages, inferenceConfig=GREEDY)
         self.assertEqual(text_of(first), text_of(second))
-        self.assertGreater(second["usage"]["cacheReadInputTokens"], 50)
+        self.assertGreater(second["usage"]["cacheReadInputTokens"], 30)
 
     def test_a_conversation_with_reasoning_in_its_history(self):
         messages = ask("My name is Ada.") + [
@@ -84,7 +84,7 @@ class Converse(unittest.TestCase):
         self.assertEqual(text_of(response), whole[: whole.index(stop)])
 
     def test_a_seed_makes_sampling_repeatable(self):
-        config = {"maxTokens": 24, "temperature": 1.0}
+        config = {"maxTokens": 8, "temperature": 1.0}
         texts = [
             text_of(
                 self.client.converse(

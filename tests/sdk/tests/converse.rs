@@ -35,7 +35,7 @@ fn question() -> Message {
 }
 
 fn greedy() -> InferenceConfiguration {
-    InferenceConfiguration::builder().max_tokens(24).temperature(0.0).build()
+    InferenceConfiguration::builder().max_tokens(8).temperature(0.0).build()
 }
 
 async fn answer(client: &Client) -> ConverseOutput {
@@ -54,7 +54,7 @@ async fn converse_answers() {
     let answer = answer(&client).await;
     assert!(!text(&answer).trim().is_empty());
     let usage = answer.usage().expect("usage is required");
-    assert!(usage.output_tokens() <= 24);
+    assert!(usage.output_tokens() <= 8);
     assert!(usage.total_tokens() > usage.output_tokens());
 }
 
