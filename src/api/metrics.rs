@@ -18,8 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::api::record::Operation;
-use crate::engine::EngineStats;
-use crate::pipeline::{ChatSummary, Pipeline, StopReason};
+use crate::pipeline::{ChatSummary, EngineStats, Pipeline, StopReason};
 
 /// From a short prompt on a GPU to a long one on a CPU.
 const SECONDS: [f64; 17] = [

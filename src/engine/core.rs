@@ -1,7 +1,7 @@
 //! The engine without its thread: a step, and what may happen between two steps.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -21,7 +21,6 @@ pub(super) struct Submission {
     /// Sending never waits, so a slow client cannot hold up a step; and the channel is bounded by
     /// what a request may generate, one event per token and one at the end.
     pub(super) events: UnboundedSender<TokenEvent>,
-    pub(super) num_cached_tokens: Arc<OnceLock<usize>>,
 }
 
 pub(super) struct Core {
@@ -74,11 +73,9 @@ impl Core {
     }
 
     pub(super) fn add(&mut self, submission: Submission) {
-        let Submission { id, request, events, num_cached_tokens } = submission;
+        let Submission { id, request, events } = submission;
         self.clients.insert(id, events);
-        let mut sequence = Sequence::new(id, request, self.shared.config.max_model_len);
-        sequence.num_cached_tokens = num_cached_tokens;
-        self.scheduler.add(sequence);
+        self.scheduler.add(Sequence::new(id, request, self.shared.config.max_model_len));
     }
 
     /// Its client is gone. Does nothing for a request that has ended.

@@ -17,14 +17,14 @@ use std::thread::available_parallelism;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use crate::chat::{
-    ReasoningTags, StopError, StopStrings, TemplateError, TemplateInput, TextAssets, TokenizerError,
-};
-use crate::engine::{
-    EngineHandle, GenerationError, GenerationRequest, ReasoningBudget, SubmitError,
-};
+use crate::chat::{ReasoningTags, StopError, StopStrings, TemplateInput, TextAssets};
+use crate::engine::{EngineHandle, GenerationRequest, ReasoningBudget};
 use crate::limits;
 
+// What a request is made of, how it can fail and what there is to observe: protocols see the layers
+// below through these names only.
+pub use crate::chat::{Message, Role, TemplateError, TokenizerError};
+pub use crate::engine::{EngineStats, GenerationError, SubmitError};
 pub use request::{
     ChatEvent, ChatRequest, ChatSummary, SamplingOverrides, StopReason, Timing, Usage,
 };

@@ -8,9 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use thiserror::Error;
 
-use crate::chat::{TemplateError, TokenizerError};
-use crate::engine::{GenerationError, SubmitError};
-use crate::pipeline::PipelineError;
+use crate::pipeline::{GenerationError, PipelineError, SubmitError, TemplateError, TokenizerError};
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 

@@ -12,9 +12,8 @@ use crate::api::bedrock::wire::{
     AdditionalFields, ContentBlock, ConverseRequest, InferenceConfig, Latency, Message,
     ReasoningConfig, ReasoningSwitch, Role, TierType,
 };
-use crate::chat;
 use crate::limits;
-use crate::pipeline::{ChatRequest, SamplingOverrides};
+use crate::pipeline::{self, ChatRequest, SamplingOverrides};
 
 /// The deepest JSON that is read is serde_json's limit of 128 levels.
 pub(super) fn converse_request(body: &[u8]) -> Result<ChatRequest, BedrockError> {
@@ -108,7 +107,7 @@ fn in_range<T: PartialOrd + Display>(
 }
 
 /// Text blocks are joined by line breaks, as for a chat template that takes plain strings.
-fn system_message(blocks: Vec<ContentBlock>) -> Result<Option<chat::Message>, BedrockError> {
+fn system_message(blocks: Vec<ContentBlock>) -> Result<Option<pipeline::Message>, BedrockError> {
     in_range("system: number of blocks", blocks.len(), &(0..=limits::CONTENT_BLOCKS_MAX))?;
     let mut texts = Vec::new();
     for (index, block) in blocks.into_iter().enumerate() {
@@ -122,11 +121,14 @@ fn system_message(blocks: Vec<ContentBlock>) -> Result<Option<chat::Message>, Be
             Block::Reasoning => return Err(unsupported(&path, "Reasoning is not a prompt.")),
         }
     }
-    let message = |content| chat::Message { role: chat::Role::System, content };
+    let message = |content| pipeline::Message { role: pipeline::Role::System, content };
     Ok((!texts.is_empty()).then(|| message(texts.join("\n"))))
 }
 
-fn conversation(wire: Vec<Message>, messages: &mut Vec<chat::Message>) -> Result<(), BedrockError> {
+fn conversation(
+    wire: Vec<Message>,
+    messages: &mut Vec<pipeline::Message>,
+) -> Result<(), BedrockError> {
     in_range("messages: length", wire.len(), &(1..=limits::MESSAGES_MAX))?;
     let mut previous = None;
     for (index, message) in wire.into_iter().enumerate() {
@@ -166,7 +168,7 @@ fn check_turn(index: usize, role: Role, previous: Option<Role>) -> Result<(), Be
 
 /// An answer that was cut while reasoning leaves nothing but reasoning in the history, or blank
 /// text: an assistant's turn may be empty, a user's may not.
-fn parse_message(message: Message, index: usize) -> Result<chat::Message, BedrockError> {
+fn parse_message(message: Message, index: usize) -> Result<pipeline::Message, BedrockError> {
     let path = format!("messages.{index}.content");
     let num_blocks = message.content.len();
     if num_blocks == 0 {
@@ -201,8 +203,8 @@ fn parse_message(message: Message, index: usize) -> Result<chat::Message, Bedroc
     if from_user && texts.is_empty() {
         return Err(invalid(format!("The value at `{path}` must hold a text block.")));
     }
-    let role = if from_user { chat::Role::User } else { chat::Role::Assistant };
-    Ok(chat::Message { role, content: texts.join("\n") })
+    let role = if from_user { pipeline::Role::User } else { pipeline::Role::Assistant };
+    Ok(pipeline::Message { role, content: texts.join("\n") })
 }
 
 /// What is left of the union of content blocks.
