@@ -6,6 +6,8 @@ mod assets;
 mod detokenizer;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod goldens;
 mod message;
 mod reasoning;
 mod stop;

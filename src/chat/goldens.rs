@@ -1,0 +1,95 @@
+//! The chat layer against Jinja2 and Hugging Face tokenizers; see `tests/golden/chat`.
+
+use std::{collections::BTreeMap, env, fs, fs::File, io::Read, path::PathBuf};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+
+use crate::chat::{ChatTemplate, Message, Role, TemplateError, TemplateInput, Tokenizer, fixture};
+use crate::format::gguf::GgufHeader;
+
+#[derive(Deserialize)]
+struct Conversation {
+    messages: Vec<Turn>,
+    add_generation_prompt: bool,
+}
+
+#[derive(Deserialize)]
+struct Turn {
+    role: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct TokenSample {
+    texts: Vec<String>,
+    ids_sha256: Vec<String>,
+}
+
+fn golden(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/golden/chat", name].iter().collect()
+}
+
+fn json<T: DeserializeOwned>(name: &str) -> T {
+    serde_json::from_slice(&fs::read(golden(name)).unwrap()).unwrap()
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn templates_render_as_jinja2_renders_them() {
+    let conversations: Vec<Conversation> = json("conversations.json");
+    let rendered: BTreeMap<String, Vec<String>> = json("rendered.json");
+    assert!(rendered.len() * conversations.len() >= 200);
+    let tokenizer = fixture::tokenizer();
+    for (name, expected) in rendered {
+        let source = fs::read_to_string(golden(&format!("templates/{name}.jinja"))).unwrap();
+        let [bos, eos] = [fixture::BOS, fixture::EOS].map(|token| Some(token.to_owned()));
+        let template = ChatTemplate::new(&source, &tokenizer, bos, eos).unwrap();
+        assert_eq!(expected.len(), conversations.len());
+        for (index, (conversation, expected)) in conversations.iter().zip(expected).enumerate() {
+            let messages: Vec<Message> = conversation.messages.iter().map(message).collect();
+            let add_generation_prompt = conversation.add_generation_prompt;
+            let found = match template
+                .render(&TemplateInput { messages: &messages, add_generation_prompt })
+            {
+                Ok(prompt) => sha256(&prompt.text()),
+                Err(TemplateError::Refused(_)) => "refused".to_owned(),
+                Err(error) => panic!("{name}, conversation {index}: {error}"),
+            };
+            assert_eq!(found, expected, "{name}, conversation {index}");
+        }
+    }
+}
+
+fn message(turn: &Turn) -> Message {
+    let role = match turn.role.as_str() {
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        other => panic!("unknown role {other}"),
+    };
+    Message { role, content: turn.content.clone() }
+}
+
+#[test]
+fn the_demo_model_tokenizes_as_hugging_face_tokenizers_does() {
+    let directory = env::var_os("OUTCROP_TEST_MODELS").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/outcrop-test-models")
+    });
+    let path = directory.join("smollm2-135m-instruct-q4_1.gguf");
+    let Ok(file) = File::open(&path) else {
+        return eprintln!("skipped: {} is not there", path.display());
+    };
+    let mut prefix = Vec::new();
+    file.take(16 << 20).read_to_end(&mut prefix).unwrap();
+    let header = GgufHeader::parse(&prefix, u64::MAX).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&header.metadata).unwrap();
+    let sample: TokenSample = json("smollm2_tokens.json");
+    for (text, expected) in sample.texts.iter().zip(sample.ids_sha256) {
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(sha256(&serde_json::to_string(&ids).unwrap()), expected, "{text:?}: {ids:?}");
+    }
+}
