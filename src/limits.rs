@@ -187,3 +187,27 @@ pub const REPETITION_PENALTY_MAX: f32 = 10.0;
 const _: () = assert!(REQUEST_BODY_BYTES_MAX <= BUFFERED_BODY_BYTES_MAX);
 
 // ---- hub ----
+
+/// A download that brings no byte for this long is taken for dead and resumed.
+pub const HUB_STALL_MS: u64 = 60_000;
+
+/// Attempts in a row that bring nothing before a download is given up; one that brings something
+/// starts the count again, so that a bad line still carries a large file.
+pub const HUB_ATTEMPTS_MAX: u32 = 5;
+
+/// The first pause between attempts; each further one doubles, to `HUB_RETRY_PAUSE_MS_MAX`.
+pub const HUB_RETRY_PAUSE_MS: u64 = 500;
+pub const HUB_RETRY_PAUSE_MS_MAX: u64 = 30_000;
+const _: () = assert!(HUB_RETRY_PAUSE_MS <= HUB_RETRY_PAUSE_MS_MAX);
+
+/// Left free on the disk by every download: a full disk breaks more than the download.
+pub const HUB_DISK_SPARE_BYTES: u64 = 256 << 20;
+
+/// `model.safetensors.index.json` of a 70B checkpoint has 60 KiB.
+pub const HUB_INDEX_BYTES_MAX: u64 = 8 << 20;
+
+/// Shards of one checkpoint; the 70B distill has 17.
+pub const HUB_SHARDS_MAX: usize = 512;
+
+/// Lines of a failed tool's own words that an error repeats.
+pub const HUB_STDERR_LINES_MAX: usize = 12;
