@@ -203,11 +203,5 @@ const _: () = assert!(HUB_RETRY_PAUSE_MS <= HUB_RETRY_PAUSE_MS_MAX);
 /// Left free on the disk by every download: a full disk breaks more than the download.
 pub const HUB_DISK_SPARE_BYTES: u64 = 256 << 20;
 
-/// `model.safetensors.index.json` of a 70B checkpoint has 60 KiB.
-pub const HUB_INDEX_BYTES_MAX: u64 = 8 << 20;
-
-/// Shards of one checkpoint; the 70B distill has 17.
-pub const HUB_SHARDS_MAX: usize = 512;
-
 /// Lines of a failed tool's own words that an error repeats.
 pub const HUB_STDERR_LINES_MAX: usize = 12;

@@ -25,7 +25,7 @@ use crate::model::{
 };
 
 #[derive(Debug, Clone)]
-pub struct EvalOptions {
+pub(super) struct EvalOptions {
     /// A checkpoint file or directory.
     pub model: PathBuf,
     pub quantize: Option<Quantization>,
@@ -59,7 +59,7 @@ struct Report {
     tokens_per_second: f64,
 }
 
-pub fn run(options: &EvalOptions) -> Result<()> {
+pub(super) fn run(options: &EvalOptions) -> Result<()> {
     let checkpoint = Checkpoint::open(&options.model)?;
     let limit = checkpoint.config().max_position_embeddings;
     ensure!(

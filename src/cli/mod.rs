@@ -1,10 +1,77 @@
 //! The command line. Its `args` is the only reader of flags, environment and configuration files.
 
-pub mod eval;
-pub mod serve;
+mod args;
+mod bench;
+mod eval;
+mod load;
+mod machine;
+mod models;
+mod progress;
+mod report;
+mod serve;
 
-use std::process::ExitCode;
+use std::{
+    io,
+    os::unix::process::CommandExt,
+    process::{Command as Process, ExitCode},
+};
 
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use self::args::{Command, LogOptions, ServeCommand, Threads};
+use crate::hub::Hub;
+
+/// Runs what the command line asks for. 0: done; 1: failed; 2: asked wrongly; 130: interrupted.
 pub fn run() -> ExitCode {
-    unimplemented!()
+    let invocation = args::parse();
+    if let Threads::Restart { count } = invocation.threads {
+        return fail(&restart(count));
+    }
+    let hub = Hub::new(invocation.hub);
+    let done = start_log(&invocation.log).and_then(|()| match invocation.command {
+        Command::Serve(options) => serve(*options, hub),
+        Command::Bench(options) => bench::run(&options, &hub),
+        Command::Eval(options) => eval::run(&options.located(&hub)?),
+        Command::Models(command) => models::run(command, &hub),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn serve(options: ServeCommand, hub: Hub) -> anyhow::Result<()> {
+    let ServeCommand { server, model, engine } = options;
+    serve::run(server, move || load::load(&model, &engine, &hub))
+}
+
+/// One line: what failed, and why down to the cause.
+#[expect(clippy::print_stderr, reason = "the last words of a command are for the terminal")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("outcrop: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Puts the same program with other pool sizes in this one's place. Returns only when it cannot:
+/// the pools read their sizes from the environment, and a process may not safely change its own.
+fn restart(count: usize) -> anyhow::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return anyhow::Error::new(error).context("cannot set the number of threads"),
+    };
+    let sizes = args::THREAD_VARIABLES.map(|name| (name, count.to_string()));
+    let error = Process::new(program).args(args::own_arguments()).envs(sizes).exec();
+    anyhow::Error::new(error).context("cannot set the number of threads")
+}
+
+fn start_log(options: &LogOptions) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&options.filter)
+        .with_context(|| format!("--log `{}` is not a filter", options.filter))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match options.json {
+        true => log.json().try_init(),
+        false => log.with_target(false).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }

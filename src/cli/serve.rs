@@ -17,7 +17,7 @@ use crate::pipeline::load::Loaded;
 const EXIT_INTERRUPTED: i32 = 130;
 
 #[derive(Debug, Clone)]
-pub struct ServeOptions {
+pub(super) struct ServeOptions {
     pub listen: SocketAddr,
     /// The id under which clients ask for the model. `deepseek.r1-v1:0` and
     /// `us.deepseek.r1-v1:0` mean it as well, alone or at the end of an ARN.
@@ -29,7 +29,7 @@ pub struct ServeOptions {
 
 /// Listens at once, so that probes are answered and requests wait while `load` is at work, and
 /// serves until SIGTERM or SIGINT. A second signal ends the program without waiting.
-pub fn run(
+pub(super) fn run(
     options: ServeOptions,
     load: impl FnOnce() -> anyhow::Result<Loaded> + Send + 'static,
 ) -> anyhow::Result<()> {

@@ -9,7 +9,6 @@
 //! What another tool has downloaded is found, and what is downloaded here is found by others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
@@ -20,14 +19,14 @@ use hf_hub::{
     Cache,
     api::tokio::{Api, ApiBuilder, ApiError},
 };
-use serde::Deserialize;
 use tokio::time::timeout;
 
+use crate::format::safetensors::ShardIndex;
 use crate::hub::{
     HubError, HubOptions, progress, store,
     transfer::{self, Patience, RemoteFile, Trouble},
 };
-use crate::limits::{HUB_INDEX_BYTES_MAX, HUB_SHARDS_MAX, HUB_STALL_MS};
+use crate::limits::{HUB_STALL_MS, SHARD_INDEX_BYTES_MAX};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -36,11 +35,7 @@ const OPTIONAL_TEXTS: &[&str] =
     &["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
 
 /// The first of `files` when all of them are in the cache.
-pub(super) fn cached_files(
-    options: &HubOptions,
-    repo: &str,
-    files: &[String],
-) -> Option<PathBuf> {
+pub(super) fn cached_files(options: &HubOptions, repo: &str, files: &[String]) -> Option<PathBuf> {
     let cache = Cache::new(options.hf_cache_dir.clone()).model(repo.to_owned());
     let paths: Option<Vec<_>> = files.iter().map(|file| cache.get(file)).collect();
     paths?.into_iter().next()
@@ -54,7 +49,7 @@ pub(super) fn cached_snapshot(options: &HubOptions, repo: &str) -> Option<PathBu
     }
     let shards = match cache.get(INDEX) {
         Some(index) => shards_of(&index, repo).ok()?,
-        None => BTreeSet::from([SINGLE.to_owned()]),
+        None => vec![SINGLE.to_owned()],
     };
     for shard in &shards {
         cache.get(shard)?;
@@ -107,7 +102,7 @@ impl<'a> HuggingFace<'a> {
             }
             let shards = match self.pull_optional(repo, INDEX).await? {
                 Some(index) => shards_of(&index, repo)?,
-                None => BTreeSet::from([SINGLE.to_owned()]),
+                None => vec![SINGLE.to_owned()],
             };
             for shard in &shards {
                 self.pull_file(repo, shard).await?;
@@ -122,7 +117,9 @@ impl<'a> HuggingFace<'a> {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| HubError::io("start a runtime for", &self.options.hf_cache_dir, error))?
+            .map_err(|error| {
+                HubError::io("start a runtime for", &self.options.hf_cache_dir, error)
+            })?
             .block_on(work)
     }
 
@@ -163,7 +160,8 @@ impl<'a> HuggingFace<'a> {
     async fn facts(&self, remote: &RemoteFile) -> Result<FileFacts, HubError> {
         let mut patience = Patience::new();
         loop {
-            let asked = timeout(Duration::from_millis(HUB_STALL_MS), self.api.metadata(&remote.url));
+            let asked =
+                timeout(Duration::from_millis(HUB_STALL_MS), self.api.metadata(&remote.url));
             let trouble = match asked.await {
                 Ok(Ok(metadata)) => {
                     let (commit, etag) = (metadata.commit_hash(), metadata.etag());
@@ -232,7 +230,8 @@ impl FileFacts {
 
     /// Files in large-file storage are addressed by their SHA-256, others by a Git object id.
     fn sha256(&self) -> Option<&str> {
-        let hexadecimal = self.etag.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let hexadecimal =
+            self.etag.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         (self.etag.len() == 64 && hexadecimal).then_some(self.etag.as_str())
     }
 }
@@ -253,38 +252,24 @@ fn link(pointer: &Path, file: &str, etag: &str) -> Result<(), HubError> {
     make().map_err(|error| HubError::io("link", pointer, error))
 }
 
-#[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// The files that an index names; each must be a plain name of its own directory.
-fn shards_of(index: &Path, repo: &str) -> Result<BTreeSet<String>, HubError> {
-    let invalid = |reason: String| HubError::Index {
-        repo: repo.to_owned(),
-        file: INDEX.to_owned(),
-        reason,
-    };
-    let mut text = String::new();
+/// The files that an index names, which are names within its own directory.
+fn shards_of(index: &Path, repo: &str) -> Result<Vec<String>, HubError> {
+    let limit = SHARD_INDEX_BYTES_MAX;
+    let mut json = Vec::new();
     File::open(index)
-        .and_then(|file| file.take(HUB_INDEX_BYTES_MAX + 1).read_to_string(&mut text))
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut json))
         .map_err(|error| HubError::io("read", index, error))?;
-    if text.len() as u64 > HUB_INDEX_BYTES_MAX {
-        return Err(invalid(format!("it is larger than {HUB_INDEX_BYTES_MAX} bytes")));
-    }
-    let parsed: ShardIndex =
-        serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-    let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
-    if shards.is_empty() || shards.len() > HUB_SHARDS_MAX {
-        return Err(invalid(format!("{} shards, with a limit of {HUB_SHARDS_MAX}", shards.len())));
-    }
-    for shard in &shards {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if shard.starts_with('.') || !shard.chars().all(plain) || !shard.ends_with(".safetensors") {
-            return Err(invalid(format!("`{}` is no name of a shard", shard.escape_debug())));
+    let parsed = match json.len() as u64 > limit {
+        true => Err(format!("it is larger than {limit} bytes")),
+        false => ShardIndex::parse(&json).map_err(|error| error.to_string()),
+    };
+    match parsed {
+        Ok(index) => Ok(index.files().into_iter().map(str::to_owned).collect()),
+        Err(reason) => {
+            let (repo, file) = (repo.to_owned(), INDEX.to_owned());
+            Err(HubError::Index { repo, file, reason })
         }
     }
-    Ok(shards)
 }
 
 #[cfg(test)]

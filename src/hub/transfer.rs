@@ -17,9 +17,7 @@ use indicatif::ProgressBar;
 use tokio::time::{sleep, timeout};
 
 use crate::hub::HubError;
-use crate::limits::{
-    HUB_ATTEMPTS_MAX, HUB_RETRY_PAUSE_MS, HUB_RETRY_PAUSE_MS_MAX, HUB_STALL_MS,
-};
+use crate::limits::{HUB_ATTEMPTS_MAX, HUB_RETRY_PAUSE_MS, HUB_RETRY_PAUSE_MS_MAX, HUB_STALL_MS};
 
 /// Which file of which repository, for requests and for the errors about it.
 #[derive(Debug, Clone)]
@@ -93,8 +91,7 @@ impl Patience {
 impl RemoteFile {
     /// What an answer's status means when it is not a success.
     pub(super) fn trouble(&self, status: u16, pause: Option<Duration>) -> Trouble {
-        let (endpoint, repo, file) =
-            (self.endpoint.clone(), self.repo.clone(), self.file.clone());
+        let (endpoint, repo, file) = (self.endpoint.clone(), self.repo.clone(), self.file.clone());
         match status {
             401 => Trouble::Final(HubError::Refused {
                 repo,
@@ -146,8 +143,9 @@ pub(super) async fn fetch(
     while have < size {
         bar.set_position(have);
         let before = have;
-        let outcome = attempt(api, remote, &mut Partial { file: &mut file, have: &mut have, size, bar })
-            .await;
+        let outcome =
+            attempt(api, remote, &mut Partial { file: &mut file, have: &mut have, size, bar })
+                .await;
         if have > before {
             patience.progressed();
         }
@@ -219,10 +217,7 @@ fn write(partial: &mut Partial<'_>, bytes: &[u8], remote: &RemoteFile) -> Result
     if *partial.have + len > partial.size {
         return Err(remote.protocol(format!("more than the announced {} bytes", partial.size)));
     }
-    partial
-        .file
-        .write_all(bytes)
-        .map_err(|error| HubError::io("write", Path::new(""), error))?;
+    partial.file.write_all(bytes).map_err(|error| HubError::io("write", Path::new(""), error))?;
     *partial.have += len;
     partial.bar.inc(len);
     Ok(())

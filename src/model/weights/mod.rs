@@ -84,6 +84,11 @@ impl TensorMap {
         Ok(Some(tensor))
     }
 
+    /// Bytes of one tensor that is still held.
+    pub fn bytes_of(&self, name: &str) -> Option<usize> {
+        self.0.get(name).map(|tensor| tensor.storage_size_in_bytes())
+    }
+
     /// Bytes of all tensors still held.
     pub fn num_bytes(&self) -> usize {
         self.0.values().map(|tensor| tensor.storage_size_in_bytes()).sum()

@@ -1,0 +1,112 @@
+//! Flags that several commands share, so that they are the same everywhere.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::{
+    args::values,
+    load::{EngineOptions, ModelOptions, ModelSource},
+};
+use crate::engine::EngineConfig;
+use crate::hub;
+use crate::model::{KvDtype, weights::Quantization};
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct ModelArgs {
+    /// The model: a catalogue id (see `outcrop models list`), a .gguf file, or a directory
+    #[arg(long, short, env = "OUTCROP_MODEL", value_name = "MODEL")]
+    pub model: String,
+    /// Quantize weights that the files hold as floats: q8_0, q6_k, q4_k_m or q4_0
+    #[arg(long, value_name = "Q")]
+    pub quantize: Option<Quantization>,
+}
+
+impl ModelArgs {
+    pub(super) fn into_options(self) -> Result<ModelOptions, clap::Error> {
+        Ok(ModelOptions { source: model_source(&self.model)?, quantize: self.quantize })
+    }
+}
+
+/// Something that looks like a path is one; everything else is an id first, so that a stray file
+/// cannot take a model's place.
+fn model_source(text: &str) -> Result<ModelSource, clap::Error> {
+    let path = PathBuf::from(text);
+    let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    let looks_like_path = is_gguf || text.contains('/') || text.starts_with('.');
+    if looks_like_path {
+        return match path.exists() {
+            true => Ok(ModelSource::Path(path)),
+            false => Err(values::invalid("--model", text, "there is no such file or directory")),
+        };
+    }
+    match hub::select(text) {
+        Ok(selection) => Ok(ModelSource::Catalogue(selection)),
+        Err(_) if path.exists() => Ok(ModelSource::Path(path)),
+        Err(error) => Err(values::invalid("--model", text, &error.to_string())),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum KvDtypeArg {
+    F16,
+    Bf16,
+    F32,
+}
+
+impl From<KvDtypeArg> for KvDtype {
+    fn from(arg: KvDtypeArg) -> Self {
+        match arg {
+            KvDtypeArg::F16 => Self::F16,
+            KvDtypeArg::Bf16 => Self::Bf16,
+            KvDtypeArg::F32 => Self::F32,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Engine")]
+pub(super) struct EngineArgs {
+    /// Tokens of prompt and answer together [default: what model and memory allow]
+    #[arg(long, env = "OUTCROP_MAX_MODEL_LEN", value_name = "N", value_parser = values::count)]
+    max_model_len: Option<usize>,
+    /// Sequences computed side by side
+    #[arg(long, env = "OUTCROP_MAX_NUM_SEQS", value_name = "N", default_value = "32", value_parser = values::count)]
+    max_num_seqs: usize,
+    /// Rows of one step; longer prompts are read in chunks
+    #[arg(long, env = "OUTCROP_MAX_NUM_BATCHED_TOKENS", value_name = "N", default_value = "512", value_parser = values::count)]
+    max_num_batched_tokens: usize,
+    /// Requests that may wait; further ones are throttled
+    #[arg(long, env = "OUTCROP_MAX_QUEUED_REQUESTS", value_name = "N", default_value = "256", value_parser = values::count)]
+    max_queued_requests: usize,
+    /// Prompt tokens of all waiting requests together
+    #[arg(long, env = "OUTCROP_MAX_QUEUED_TOKENS", value_name = "N", default_value = "1000000", value_parser = values::count)]
+    max_queued_tokens: usize,
+    /// Number format of keys and values
+    #[arg(long, env = "OUTCROP_KV_CACHE_DTYPE", value_name = "TYPE", value_enum, default_value_t = KvDtypeArg::F16)]
+    kv_cache_dtype: KvDtypeArg,
+    /// Memory for keys and values, such as 4GiB [default: half of what the weights leave free]
+    #[arg(long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes)]
+    kv_cache_memory: Option<u64>,
+    /// Compute every prompt from its beginning, even if an earlier one began with the same tokens
+    #[arg(long)]
+    no_prefix_cache: bool,
+}
+
+impl EngineArgs {
+    pub(super) fn into_options(self) -> EngineOptions {
+        EngineOptions {
+            config: EngineConfig {
+                // The engine lowers it to what model and cache hold.
+                max_model_len: self.max_model_len.unwrap_or(usize::MAX),
+                max_num_seqs: self.max_num_seqs,
+                max_num_batched_tokens: self.max_num_batched_tokens,
+                queued_requests_max: self.max_queued_requests,
+                queued_tokens_max: self.max_queued_tokens,
+                prefix_cache: !self.no_prefix_cache,
+            },
+            kv_cache_dtype: self.kv_cache_dtype.into(),
+            kv_cache_bytes: self.kv_cache_memory,
+        }
+    }
+}

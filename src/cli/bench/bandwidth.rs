@@ -1,0 +1,66 @@
+//! How fast this machine's memory can be read, by the threads that would read weights.
+
+use std::{io, sync::Barrier, thread, time::Instant};
+
+use memmap2::MmapMut;
+
+/// Larger than any cache of a machine that this program runs on, the shared level of large servers
+/// included.
+const BUFFER_BYTES: usize = 1 << 29;
+const PASSES: usize = 3;
+
+/// Bytes a second, of the best of a few passes of `threads` threads over a buffer. The buffer is
+/// mapped for the occasion and given back to the system, not to the allocator.
+pub(super) fn measure(threads: usize) -> io::Result<f64> {
+    let mut buffer = MmapMut::map_anon(BUFFER_BYTES)?;
+    // Pages that were never written are all the same page of zeros.
+    buffer.fill(1);
+    let shares: Vec<&[u8]> = buffer.chunks(BUFFER_BYTES.div_ceil(threads)).collect();
+    let passes = (0..PASSES).map(|_| pass(&shares));
+    let fastest = passes.fold(f64::INFINITY, f64::min);
+    Ok(BUFFER_BYTES as f64 / fastest)
+}
+
+/// Seconds from the first thread's beginning to the last one's end.
+fn pass(shares: &[&[u8]]) -> f64 {
+    let start = Barrier::new(shares.len());
+    let read = |share: &[u8]| {
+        start.wait();
+        let started_at = Instant::now();
+        std::hint::black_box(sum(share));
+        (started_at, Instant::now())
+    };
+    let times: Vec<(Instant, Instant)> = thread::scope(|scope| {
+        let readers: Vec<_> = shares.iter().map(|share| scope.spawn(|| read(share))).collect();
+        readers.into_iter().map(|reader| reader.join().expect("a sum does not panic")).collect()
+    });
+    let started_at = times.iter().map(|(start, _)| *start).min().expect("there is a thread");
+    let ended_at = times.iter().map(|(_, end)| *end).max().expect("there is a thread");
+    (ended_at - started_at).as_secs_f64()
+}
+
+/// Eight independent sums, so that no addition waits for the one before it.
+fn sum(bytes: &[u8]) -> u64 {
+    let mut sums = [0u64; 8];
+    for line in bytes.as_chunks::<64>().0 {
+        for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
+            *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+        }
+    }
+    sums.iter().fold(0, |total, sum| total.wrapping_add(*sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read() {
+        let mut bytes = vec![0; 640];
+        assert_eq!(sum(&bytes), 0);
+        for at in (0..640).step_by(8) {
+            bytes[at] = 1;
+        }
+        assert_eq!(sum(&bytes), 80);
+    }
+}

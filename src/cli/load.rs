@@ -1,0 +1,137 @@
+//! From what was asked for to a checkpoint on this machine, and to a model that answers.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+use crate::cli::{machine, progress, report};
+use crate::engine::EngineConfig;
+use crate::hub::{Hub, Selection};
+use crate::model::{KvDtype, weights::Quantization};
+use crate::pipeline::load::{LoadOptions, Loaded};
+
+#[derive(Debug, Clone)]
+pub(super) struct ModelOptions {
+    pub source: ModelSource,
+    /// Applied at load to weights that the files hold as floats.
+    pub quantize: Option<Quantization>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum ModelSource {
+    Path(PathBuf),
+    Catalogue(Selection),
+}
+
+impl ModelSource {
+    /// The name under which a model is known to people: the catalogue's id, or the file's name.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Catalogue(selection) => selection.to_string(),
+            Self::Path(path) => {
+                let name = path.file_stem().unwrap_or(path.as_os_str());
+                name.to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// Where the checkpoint lies; downloads it first where need be.
+    pub(super) fn locate(&self, hub: &Hub) -> anyhow::Result<PathBuf> {
+        match self {
+            Self::Path(path) => Ok(path.clone()),
+            Self::Catalogue(selection) => {
+                hub.pull(selection).with_context(|| format!("cannot get {selection}"))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct EngineOptions {
+    pub config: EngineConfig,
+    pub kv_cache_dtype: KvDtype,
+    /// `None`: [`KV_CACHE_SHARE`] of the memory that the weights leave.
+    pub kv_cache_bytes: Option<u64>,
+}
+
+/// Keys and values take memory as they are used, and other programs want some as well.
+const KV_CACHE_SHARE: f64 = 0.5;
+
+/// Where the system does not say how much memory there is.
+const KV_CACHE_BYTES_UNKNOWN: u64 = 2 << 30;
+
+pub(super) fn load(
+    model: &ModelOptions,
+    engine: &EngineOptions,
+    hub: &Hub,
+) -> anyhow::Result<Loaded> {
+    let path = model.source.locate(hub)?;
+    let weight_bytes = size_on_disk(&path);
+    let kv_cache_bytes = match engine.kv_cache_bytes {
+        Some(bytes) => bytes,
+        None => default_kv_cache_bytes(machine::available_memory(), weight_bytes),
+    };
+    let bar = progress::bytes("loading", weight_bytes);
+    let options = LoadOptions {
+        path: &path,
+        quantize: model.quantize,
+        kv_cache_dtype: engine.kv_cache_dtype,
+        kv_cache_bytes,
+        engine: &engine.config,
+        progress: &|done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        },
+    };
+    let loaded = crate::pipeline::load::load(&options);
+    bar.finish_and_clear();
+    let loaded = loaded.with_context(|| format!("cannot load {}", model.source.name()))?;
+    let facts = &loaded.facts;
+    tracing::info!(
+        "loaded {} in {:.2} s: {:?}, {:.2}B parameters, {} ({}), context {}, cache for {} tokens",
+        model.source.name(),
+        facts.load_time.as_secs_f64(),
+        facts.architecture,
+        facts.num_parameters as f64 / 1e9,
+        report::bytes(facts.weight_bytes),
+        facts.quantization,
+        facts.max_model_len,
+        facts.kv_cache_tokens,
+    );
+    Ok(loaded)
+}
+
+fn default_kv_cache_bytes(available: Option<u64>, weight_bytes: u64) -> u64 {
+    match available {
+        Some(bytes) => (bytes.saturating_sub(weight_bytes) as f64 * KV_CACHE_SHARE) as u64,
+        None => KV_CACHE_BYTES_UNKNOWN,
+    }
+}
+
+/// Of a file, or of the weights in a directory; what cannot be read is left to the loader.
+fn size_on_disk(path: &Path) -> u64 {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if path.is_file() {
+        return size(path);
+    }
+    let is_weights = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "safetensors" || extension == "gguf")
+    };
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(is_weights).map(|path| size(&path)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_takes_half_of_what_the_weights_leave() {
+        assert_eq!(default_kv_cache_bytes(Some(10 << 30), 4 << 30), 3 << 30);
+        assert_eq!(default_kv_cache_bytes(Some(1 << 30), 4 << 30), 0);
+        assert_eq!(default_kv_cache_bytes(None, 4 << 30), KV_CACHE_BYTES_UNKNOWN);
+    }
+}
