@@ -38,15 +38,20 @@ fn raise_exception(message: String) -> Result<Value, Error> {
     Err(error.with_source(Refusal(message)))
 }
 
-/// Python's names for the values that have one.
+/// Python's names for the values that have one. Lists and mappings are refused: no template means to
+/// write Python's notation, and one that shares its parts can be exponentially long.
 fn write_value(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let written = match value.kind() {
         ValueKind::Undefined => Ok(()),
         ValueKind::None => out.write_str("None"),
         ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }),
-        _ => match value.as_str() {
+        ValueKind::Number => write!(out, "{value}"),
+        other => match value.as_str() {
             Some(text) => out.write_str(text),
-            None => write!(out, "{value}"),
+            None => {
+                let reason = format!("a {other} cannot be written, except by `tojson`");
+                return Err(Error::new(ErrorKind::InvalidOperation, reason));
+            }
         },
     };
     written.map_err(|_| Error::new(ErrorKind::WriteFailure, "the output is full"))

@@ -100,6 +100,10 @@ fn a_runaway_template_is_stopped() {
         "{% set ns = namespace(x='ab') %}{% for a in range(60) %}\
             {% set ns.x = ns.x.join(ns.x) %}{% endfor %}",
         "{{ [1, 2] | tojson(indent=100000000) }}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(60) %}\
+            {% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x=[1]) %}{% for a in range(50) %}\
+            {% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
         "{% macro m(n) %}{{ m(n) }}{{ m(n) }}{% endmacro %}{{ m(1) }}",
         "{{ range(100000) | sort | list | tojson }}{{ range(100000) | map('string') | join }}",
         "{% for a in range(100000) %}{{ messages[0].content }}{% endfor %}",
