@@ -186,6 +186,11 @@ pub const REPETITION_PENALTY_MAX: f32 = 10.0;
 
 const _: () = assert!(REQUEST_BODY_BYTES_MAX <= BUFFERED_BODY_BYTES_MAX);
 
+// ---- cli ----
+
+/// Piped into `outcrop chat`: far above what any supported context length can hold as text.
+pub const CHAT_INPUT_BYTES_MAX: u64 = 8 << 20;
+
 // ---- hub ----
 
 /// A download that brings no byte for this long is taken for dead and resumed.

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::api::DrainOptions;
 use crate::cli::{
     bench::{BenchModel, BenchOptions, SyntheticModel},
+    chat::ChatOptions,
     eval::EvalOptions,
     load::{EngineOptions, ModelOptions, ModelSource},
     models::{ModelsCommand, SynthesizeOptions},
@@ -22,13 +23,14 @@ use crate::hub::{self, CatalogueModel, Hub, HubOptions, Selection};
 use crate::limits;
 use crate::model::weights::Quantization;
 
-pub(super) use self::environment::THREAD_VARIABLES;
-use self::groups::{EngineArgs, KvDtypeArg, ModelArgs};
+pub(super) use self::environment::{THREAD_VARIABLES, no_color};
+use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
 
 /// What the program is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
     Serve(Box<ServeCommand>),
+    Chat(Box<ChatOptions>),
     Bench(BenchOptions),
     Eval(EvalCommand),
     Models(ModelsCommand),
@@ -87,6 +89,7 @@ pub(super) fn parse() -> Invocation {
 
 const EXAMPLES: &str = "\
 Examples:
+  outcrop chat --model smollm2-135m \"What is bedrock?\"
   outcrop serve --model deepseek-r1-distill-qwen-7b
   outcrop models list
   outcrop models pull deepseek-r1-distill-qwen-7b
@@ -115,8 +118,9 @@ struct Cli {
 #[derive(Debug, Args)]
 struct GlobalArgs {
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,outcrop::api=debug`
-    #[arg(long, global = true, env = "OUTCROP_LOG", value_name = "FILTER", default_value = "info")]
-    log: String,
+    /// [default: info for serve and models, else warn]
+    #[arg(long, global = true, env = "OUTCROP_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// How log lines are written
     #[arg(long, global = true, env = "OUTCROP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -150,6 +154,8 @@ enum LogFormat {
 enum CommandArgs {
     /// Serve a model behind the Amazon Bedrock Converse API
     Serve(Box<ServeArgs>),
+    /// Talk with a model at the terminal
+    Chat(Box<ChatArgs>),
     /// Measure how fast a model loads, reads prompts and writes answers on this machine
     Bench(Box<BenchArgs>),
     /// Measure how well a model predicts a text: perplexity and the most likely tokens
@@ -162,11 +168,19 @@ enum CommandArgs {
 impl Cli {
     fn into_invocation(self) -> Result<Invocation, clap::Error> {
         let hub = environment::hub_options(&self.global)?;
-        let log =
-            LogOptions { filter: self.global.log, json: self.global.log_format == LogFormat::Json };
+        // A conversation and a table of figures have standard error to themselves.
+        let usual = match self.command {
+            CommandArgs::Serve(_) | CommandArgs::Models(_) => "info",
+            CommandArgs::Chat(_) | CommandArgs::Bench(_) | CommandArgs::Eval(_) => "warn",
+        };
+        let log = LogOptions {
+            filter: self.global.log.unwrap_or_else(|| usual.to_owned()),
+            json: self.global.log_format == LogFormat::Json,
+        };
         let threads = environment::threads(self.global.threads);
         let command = match self.command {
             CommandArgs::Serve(args) => Command::Serve(Box::new(args.into_command()?)),
+            CommandArgs::Chat(args) => Command::Chat(Box::new(args.into_options()?)),
             CommandArgs::Bench(args) => Command::Bench(args.into_options()?),
             CommandArgs::Eval(args) => Command::Eval(args.into_command()?),
             CommandArgs::Models(args) => Command::Models(args.into_command()?),
@@ -261,6 +275,60 @@ impl EvalArgs {
             top1: self.top1,
         };
         Ok(EvalCommand { model, options })
+    }
+}
+
+const CHAT_HELP: &str = "\
+Without PROMPT it is a conversation, in which /help lists the commands; if standard input is no
+terminal, what is piped in is the prompt, or follows PROMPT. Ctrl-C ends an answer, not the program.
+Answers go to standard output: reasoning is dim on a terminal and stands between <think> and
+</think> elsewhere. The closing line of tokens a second goes to standard error.
+
+With --json each line is an object: {\"type\":\"reasoning\",\"text\":…} and {\"type\":\"text\",\"text\":…} as
+the answer comes, then {\"type\":\"finished\",\"stop_reason\":…,\"usage\":…,\"timing\":…}.
+
+Examples:
+  outcrop chat --model smollm2-135m
+  outcrop chat --model deepseek-r1-distill-qwen-7b --reasoning-budget 500 \"Is 1001 prime?\"
+  git diff | outcrop chat --model model.gguf --system \"Be brief.\" \"Review this change:\"";
+
+#[derive(Debug, Args)]
+#[command(after_help = CHAT_HELP)]
+struct ChatArgs {
+    /// What to ask; without it a conversation begins
+    prompt: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The system prompt
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Show the answer only
+    #[arg(long)]
+    hide_reasoning: bool,
+    /// No styles, whatever the output is; NO_COLOR does the same
+    #[arg(long)]
+    plain: bool,
+    #[command(flatten)]
+    request: RequestArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+impl ChatArgs {
+    fn into_options(self) -> Result<ChatOptions, clap::Error> {
+        Ok(ChatOptions {
+            model: self.model.into_options()?,
+            engine: self.engine.into_options(),
+            prompt: self.prompt,
+            system: self.system,
+            request: self.request.into_options(),
+            json: self.json,
+            hide_reasoning: self.hide_reasoning,
+            plain: self.plain,
+        })
     }
 }
 

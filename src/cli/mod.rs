@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod chat;
 mod eval;
 mod load;
 mod machine;
@@ -22,6 +23,17 @@ use tracing_subscriber::EnvFilter;
 use self::args::{Command, LogOptions, ServeCommand, Threads};
 use crate::hub::Hub;
 
+/// What a shell reports of a program that Ctrl-C ended.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Whole,
+    /// By Ctrl-C.
+    Interrupted,
+}
+
 /// Runs what the command line asks for. 0: done; 1: failed; 2: asked wrongly; 130: interrupted.
 pub fn run() -> ExitCode {
     let invocation = args::parse();
@@ -29,15 +41,28 @@ pub fn run() -> ExitCode {
         return fail(&restart(count));
     }
     let hub = Hub::new(invocation.hub);
-    let done = start_log(&invocation.log).and_then(|()| match invocation.command {
-        Command::Serve(options) => serve(*options, hub),
-        Command::Bench(options) => bench::run(&options, &hub),
-        Command::Eval(options) => eval::run(&options.located(&hub)?),
-        Command::Models(command) => models::run(command, &hub),
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let ended = start_log(&invocation.log).and_then(|()| execute(invocation.command, hub));
+    match ended {
+        Ok(Ended::Whole) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+/// A reader that has seen enough, as `head` does, is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn execute(command: Command, hub: Hub) -> anyhow::Result<Ended> {
+    match command {
+        Command::Serve(options) => serve(*options, hub).map(|()| Ended::Whole),
+        Command::Chat(options) => chat::run(*options, &hub),
+        Command::Bench(options) => bench::run(&options, &hub).map(|()| Ended::Whole),
+        Command::Eval(options) => eval::run(&options.located(&hub)?).map(|()| Ended::Whole),
+        Command::Models(command) => models::run(command, &hub).map(|()| Ended::Whole),
     }
 }
 

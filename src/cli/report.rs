@@ -48,12 +48,8 @@ pub(super) fn csv(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// A reader that has seen enough, as `head` does, is no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
-    }
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 /// In binary units, with three digits.

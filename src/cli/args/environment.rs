@@ -61,6 +61,11 @@ fn started_with(count: usize) -> bool {
     THREAD_VARIABLES.iter().all(|name| text(name).as_ref() == Some(&count))
 }
 
+/// <https://no-color.org>: any value but the empty one.
+pub(in crate::cli) fn no_color() -> bool {
+    text("NO_COLOR").is_some() || text("TERM").is_some_and(|terminal| terminal == "dumb")
+}
+
 /// The truth values of the Hugging Face tools.
 fn flag(name: &str) -> Result<bool, clap::Error> {
     let Some(value) = text(name) else { return Ok(false) };

@@ -6,11 +6,14 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::{
     args::values,
+    chat::RequestOptions,
     load::{EngineOptions, ModelOptions, ModelSource},
 };
 use crate::engine::EngineConfig;
 use crate::hub;
+use crate::limits::{REPETITION_PENALTY_MAX, REPETITION_PENALTY_MIN};
 use crate::model::{KvDtype, weights::Quantization};
+use crate::pipeline::SamplingOverrides;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct ModelArgs {
@@ -107,6 +110,58 @@ impl EngineArgs {
             },
             kv_cache_dtype: self.kv_cache_dtype.into(),
             kv_cache_bytes: self.kv_cache_memory,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Answer")]
+pub(super) struct RequestArgs {
+    /// Tokens of the answer, reasoning included [default: 32768, or what the context has room for]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    max_tokens: Option<usize>,
+    /// Tokens of reasoning after which the answer is made to begin
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    reasoning_budget: Option<usize>,
+    /// Randomness; 0 always takes the most likely token [default: the model's, or 0.6]
+    #[arg(long, value_name = "T", value_parser = |text: &str| values::number(text, 0.0, 2.0))]
+    temperature: Option<f32>,
+    /// Keep the likeliest tokens whose probabilities sum to this [default: the model's, or 0.95]
+    #[arg(long, value_name = "P", value_parser = |text: &str| values::number(text, 0.0, 1.0))]
+    top_p: Option<f32>,
+    /// Keep this many of the likeliest tokens; 0 keeps all [default: the model's, or 0]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Keep tokens at least this fraction as likely as the likeliest [default: 0]
+    #[arg(long, value_name = "P", value_parser = |text: &str| values::number(text, 0.0, 1.0))]
+    min_p: Option<f32>,
+    /// Above 1 discourages tokens that have occurred [default: the model's, or 1]
+    #[arg(long, value_name = "R", value_parser = |text: &str| {
+        values::number(text, REPETITION_PENALTY_MIN, REPETITION_PENALTY_MAX)
+    })]
+    repetition_penalty: Option<f32>,
+    /// The same seed gives the same answer [default: random]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Text that ends the answer, without being part of it; can be repeated
+    #[arg(long = "stop", value_name = "TEXT")]
+    stop_sequences: Vec<String>,
+}
+
+impl RequestArgs {
+    pub(super) fn into_options(self) -> RequestOptions {
+        RequestOptions {
+            max_tokens: self.max_tokens,
+            sampling: SamplingOverrides {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                top_k: self.top_k,
+                min_p: self.min_p,
+                repetition_penalty: self.repetition_penalty,
+                seed: self.seed,
+            },
+            stop_sequences: self.stop_sequences,
+            reasoning_budget: self.reasoning_budget,
         }
     }
 }

@@ -85,3 +85,23 @@ fn a_served_model_is_known_by_its_id_or_its_file() {
     assert!(!command.engine.config.prefix_cache);
     assert_eq!(command.engine.config.max_model_len, 4096);
 }
+
+#[test]
+fn chat_takes_what_to_ask_and_how() {
+    let line = "chat --model smollm2-135m:q4_1 hello --temperature 0 --seed 7 --stop END --json";
+    let Ok(Command::Chat(options)) = parse(line) else { panic!() };
+    assert_eq!(options.prompt.as_deref(), Some("hello"));
+    assert_eq!(options.request.sampling.temperature, Some(0.0));
+    assert_eq!(options.request.sampling.seed, Some(7));
+    assert_eq!(options.request.stop_sequences, ["END"]);
+    assert!(options.json && !options.hide_reasoning);
+    for (line, named) in [
+        ("chat --model smollm2-135m --temperature 2.1", "--temperature"),
+        ("chat --model smollm2-135m --top-p nan", "from 0 to 1"),
+        ("chat --model smollm2-135m --repetition-penalty 0", "from 0.1 to 10"),
+        ("chat --model smollm2-135m --kv-cache-memory lots", "512MiB"),
+    ] {
+        let error = refusal(line);
+        assert!(error.contains(named), "{line}: {error}");
+    }
+}

@@ -11,6 +11,14 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number from `min` to `max`.
+pub(super) fn number(text: &str, min: f32, max: f32) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(format!("must be a number from {min} to {max}")),
+    }
+}
+
 /// Bytes: a number with an optional unit, `512MiB`, `4G`, `1.5GB`. Units of one letter are binary.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     const UNITS: &[(&str, u64)] = &[

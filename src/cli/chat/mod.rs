@@ -1,0 +1,214 @@
+//! `outcrop chat`: one answer to one prompt, or a conversation.
+
+mod conversation;
+mod render;
+
+use std::io::{self, IsTerminal, Read, Write};
+
+use anyhow::{Context, bail};
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::chat::{Message, Role};
+use crate::cli::{
+    Ended,
+    load::{self, EngineOptions, ModelOptions, ModelSource},
+};
+use crate::hub::Hub;
+use crate::limits::CHAT_INPUT_BYTES_MAX;
+use crate::pipeline::{
+    ChatEvent, ChatRequest, ChatStream, ChatSummary, Pipeline, SamplingOverrides,
+};
+
+use self::render::{Look, Renderer};
+
+#[derive(Debug)]
+pub(super) struct ChatOptions {
+    pub model: ModelOptions,
+    pub engine: EngineOptions,
+    /// `None`: a conversation, or standard input when it is no terminal.
+    pub prompt: Option<String>,
+    pub system: Option<String>,
+    pub request: RequestOptions,
+    pub json: bool,
+    pub hide_reasoning: bool,
+    /// Neither styles nor colours, whatever the output is.
+    pub plain: bool,
+}
+
+/// What is the same for every turn.
+#[derive(Debug, Clone)]
+pub(super) struct RequestOptions {
+    pub max_tokens: Option<usize>,
+    pub sampling: SamplingOverrides,
+    pub stop_sequences: Vec<String>,
+    pub reasoning_budget: Option<usize>,
+}
+
+impl RequestOptions {
+    /// The catalogue knows what the makers of a model recommend; a GGUF file does not say it.
+    fn with_defaults_of(mut self, source: &ModelSource) -> Self {
+        if let ModelSource::Catalogue(selection) = source {
+            let recommended = selection.model.sampling;
+            self.sampling.temperature.get_or_insert(recommended.temperature);
+            self.sampling.top_p.get_or_insert(recommended.top_p);
+        }
+        self
+    }
+
+    fn request(&self, messages: Vec<Message>) -> ChatRequest {
+        ChatRequest {
+            messages,
+            max_tokens: self.max_tokens,
+            sampling: self.sampling,
+            stop_sequences: self.stop_sequences.clone(),
+            reasoning_budget: self.reasoning_budget,
+        }
+    }
+}
+
+pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
+    let prompt = prompt(options.prompt)?;
+    let request = options.request.with_defaults_of(&options.model.source);
+    let loaded = load::load(&options.model, &options.engine, hub)?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let look = Look::choose(options.json, options.hide_reasoning, options.plain);
+    let _guard = runtime.enter();
+    let mut session = Session {
+        pipeline: loaded.pipeline,
+        request,
+        interrupt: signal(SignalKind::interrupt())?,
+        look,
+    };
+    match prompt {
+        Some(prompt) => {
+            let mut messages = system_message(options.system);
+            messages.push(Message { role: Role::User, content: prompt });
+            let answer = runtime.block_on(session.answer(messages))?;
+            Ok(answer.ended)
+        }
+        None => conversation::run(&mut session, &runtime, options.system).map(|()| Ended::Whole),
+    }
+}
+
+fn system_message(system: Option<String>) -> Vec<Message> {
+    system.map(|content| Message { role: Role::System, content }).into_iter().collect()
+}
+
+/// What was typed after the command, what is piped in, or the first followed by the second.
+fn prompt(typed: Option<String>) -> anyhow::Result<Option<String>> {
+    if io::stdin().is_terminal() {
+        return Ok(typed);
+    }
+    let piped = read_text(io::stdin().lock()).context("cannot read standard input")?;
+    let piped = piped.trim_end();
+    match (typed, piped) {
+        (Some(typed), "") => Ok(Some(typed)),
+        (Some(typed), piped) => Ok(Some(format!("{typed}\n\n{piped}"))),
+        (None, "") => bail!("there is no prompt: standard input is empty"),
+        (None, piped) => Ok(Some(piped.to_owned())),
+    }
+}
+
+fn read_text(input: impl Read) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    input.take(CHAT_INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > CHAT_INPUT_BYTES_MAX {
+        bail!("it has more than {CHAT_INPUT_BYTES_MAX} bytes");
+    }
+    String::from_utf8(bytes).context("it is not UTF-8")
+}
+
+/// A model and how to talk to it.
+struct Session {
+    pipeline: Pipeline,
+    request: RequestOptions,
+    interrupt: Signal,
+    look: Look,
+}
+
+struct Answer {
+    /// Without the reasoning, which is not part of the history.
+    text: String,
+    ended: Ended,
+}
+
+impl Session {
+    /// Streams an answer to the terminal. Ctrl-C ends it: dropping the stream cancels the request.
+    async fn answer(&mut self, messages: Vec<Message>) -> anyhow::Result<Answer> {
+        let request = self.request.request(messages);
+        let stream = tokio::select! {
+            stream = self.pipeline.run(request) => stream?,
+            _ = self.interrupt.recv() => {
+                return Ok(Answer { text: String::new(), ended: Ended::Interrupted });
+            }
+        };
+        let mut renderer = Renderer::new(io::stdout().lock(), io::stderr().lock(), self.look);
+        show(stream, &mut self.interrupt, &mut renderer).await
+    }
+}
+
+async fn show<O: Write, E: Write>(
+    mut stream: ChatStream,
+    interrupt: &mut Signal,
+    renderer: &mut Renderer<O, E>,
+) -> anyhow::Result<Answer> {
+    let mut text = String::new();
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            _ = interrupt.recv() => {
+                renderer.interrupted()?;
+                return Ok(Answer { text, ended: Ended::Interrupted });
+            }
+        };
+        match event {
+            Some(ChatEvent::Reasoning(delta)) => renderer.reasoning(&delta)?,
+            Some(ChatEvent::Text(delta)) => {
+                text.push_str(&delta);
+                renderer.text(&delta)?;
+            }
+            Some(ChatEvent::Finished(summary)) => {
+                renderer.finished(&summary)?;
+                return Ok(Answer { text, ended: Ended::Whole });
+            }
+            Some(ChatEvent::Failed(error)) => {
+                renderer.interrupted()?;
+                return Err(error.into());
+            }
+            None => bail!("the answer broke off"),
+        }
+    }
+}
+
+/// Tokens a second of reading the prompt and of writing the answer; `None` where nothing can be
+/// said: no token, or a single one.
+fn speeds(summary: &ChatSummary) -> (Option<f64>, Option<f64>) {
+    let Some(first_token) = summary.timing.first_token else { return (None, None) };
+    let rate = |tokens: usize, seconds: f64| {
+        (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
+    };
+    let computed = summary.usage.prompt_tokens - summary.usage.cached_prompt_tokens;
+    let writing = summary.timing.total.saturating_sub(first_token).as_secs_f64();
+    // The first token comes with the prompt.
+    let further = summary.usage.generated_tokens.saturating_sub(1);
+    (rate(computed, first_token.as_secs_f64()), rate(further, writing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_is_bounded_and_text() {
+        assert_eq!(read_text("hello\n".as_bytes()).expect("text"), "hello\n");
+        let most = vec![b'a'; CHAT_INPUT_BYTES_MAX as usize];
+        assert_eq!(read_text(most.as_slice()).expect("at the limit").len(), most.len());
+        let more = vec![b'a'; CHAT_INPUT_BYTES_MAX as usize + 1];
+        let error = read_text(more.as_slice()).expect_err("above").to_string();
+        assert!(error.contains(&CHAT_INPUT_BYTES_MAX.to_string()), "{error}");
+        assert!(read_text([0xff].as_slice()).is_err());
+    }
+}
