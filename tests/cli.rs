@@ -87,23 +87,24 @@ fn synthetic_weights_are_written_whole_and_never_over_a_file() {
 #[test]
 fn a_piped_prompt_is_answered_for_people_and_for_programs() {
     let Some(model) = real_model() else { return };
-    let common = ["--model", &model, "--seed", "1", "--temperature", "0", "--max-tokens", "12"];
-    let output = outcrop(&[&["chat"], &common[..]].concat(), "What is the capital of France?\n");
+    let common = ["--model", &model, "--seed", "1", "--max-tokens", "12"];
+    let question = "Count from one to five.";
+    let output = outcrop(&[&["chat"], &common[..]].concat(), &format!("{question}\n"));
     let (answer, notes) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{notes}");
-    assert!(answer.contains("Paris") && answer.ends_with('\n'), "{answer}");
+    assert!(!answer.trim().is_empty() && answer.ends_with('\n'), "{answer}");
+    assert_eq!(notes.lines().count(), 1, "{notes}");
     assert!(notes.contains("tokens/s; "), "{notes}");
     assert!(!answer.contains('\x1b') && !notes.contains('\x1b'), "no styles in a pipe");
 
-    let asked = [&["chat", "What is the capital of this country?", "--json"], &common[..]].concat();
-    let output = outcrop(&asked, "France\n");
+    let output = outcrop(&[&["chat", question, "--json"], &common[..]].concat(), "");
     let lines: Vec<Value> = text(&output.stdout)
         .lines()
         .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
         .collect();
     let (last, deltas) = lines.split_last().expect("an answer");
     let pieces: String = deltas.iter().map(|line| line["text"].as_str().expect("text")).collect();
-    assert!(pieces.contains("Paris"), "{pieces}");
+    assert_eq!(pieces.trim(), answer.trim(), "the same question and seed, the same answer");
     assert_eq!(last["type"], "finished");
     assert!(last["usage"]["generated_tokens"].as_u64().expect("counted") <= 12);
 }
