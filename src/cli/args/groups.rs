@@ -74,22 +74,39 @@ pub(super) struct EngineArgs {
     #[arg(long, env = "OUTCROP_MAX_MODEL_LEN", value_name = "N", value_parser = values::count)]
     max_model_len: Option<usize>,
     /// Sequences computed side by side
-    #[arg(long, env = "OUTCROP_MAX_NUM_SEQS", value_name = "N", default_value = "32", value_parser = values::count)]
+    #[arg(
+        long, env = "OUTCROP_MAX_NUM_SEQS", value_name = "N", default_value = "32",
+        value_parser = values::count
+    )]
     max_num_seqs: usize,
     /// Rows of one step; longer prompts are read in chunks
-    #[arg(long, env = "OUTCROP_MAX_NUM_BATCHED_TOKENS", value_name = "N", default_value = "512", value_parser = values::count)]
+    #[arg(
+        long, env = "OUTCROP_MAX_NUM_BATCHED_TOKENS", value_name = "N", default_value = "512",
+        value_parser = values::count
+    )]
     max_num_batched_tokens: usize,
     /// Requests that may wait; further ones are throttled
-    #[arg(long, env = "OUTCROP_MAX_QUEUED_REQUESTS", value_name = "N", default_value = "256", value_parser = values::count)]
+    #[arg(
+        long, env = "OUTCROP_MAX_QUEUED_REQUESTS", value_name = "N", default_value = "256",
+        value_parser = values::count
+    )]
     max_queued_requests: usize,
     /// Prompt tokens of all waiting requests together
-    #[arg(long, env = "OUTCROP_MAX_QUEUED_TOKENS", value_name = "N", default_value = "1000000", value_parser = values::count)]
+    #[arg(
+        long, env = "OUTCROP_MAX_QUEUED_TOKENS", value_name = "N", default_value = "1000000",
+        value_parser = values::count
+    )]
     max_queued_tokens: usize,
     /// Number format of keys and values
-    #[arg(long, env = "OUTCROP_KV_CACHE_DTYPE", value_name = "TYPE", value_enum, default_value_t = KvDtypeArg::F16)]
+    #[arg(
+        long, env = "OUTCROP_KV_CACHE_DTYPE", value_name = "TYPE", value_enum,
+        default_value_t = KvDtypeArg::F16
+    )]
     kv_cache_dtype: KvDtypeArg,
     /// Memory for keys and values, such as 4GiB [default: half of what the weights leave free]
-    #[arg(long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes)]
+    #[arg(
+        long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes
+    )]
     kv_cache_memory: Option<u64>,
     /// Compute every prompt from its beginning, even if an earlier one began with the same tokens
     #[arg(long)]

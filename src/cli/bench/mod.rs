@@ -186,7 +186,8 @@ fn synthesize(options: &SyntheticModel) -> anyhow::Result<Model> {
     })
 }
 
-/// Of an embedding that is not the head as well, a step reads a row for each token: next to nothing.
+/// Of an embedding that is not the head as well, a step reads a row for each token, which is next
+/// to nothing.
 fn unread_bytes(model: &Model) -> u64 {
     match model.config.tie_word_embeddings {
         true => 0,
