@@ -1,4 +1,5 @@
-//! Any metadata is a tokenizer or an error, and a tokenizer encodes any text without control tokens.
+//! Any metadata is a tokenizer or an error, and a tokenizer encodes any text without control
+//! tokens.
 //!
 //! The input makes changes to the header of a small vocabulary, so that most of it gets past the
 //! first checks; what follows them is text.

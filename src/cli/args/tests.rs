@@ -1,3 +1,5 @@
+//! Command lines, and what the program is asked to do by them.
+
 use super::*;
 use crate::cli::load::ModelSource;
 
