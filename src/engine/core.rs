@@ -1,7 +1,7 @@
 //! The engine without its thread: a step, and what may happen between two steps.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -21,6 +21,7 @@ pub(super) struct Submission {
     /// Sending never waits, so a slow client cannot hold up a step; and the channel is bounded by
     /// what a request may generate, one event per token and one at the end.
     pub(super) events: UnboundedSender<TokenEvent>,
+    pub(super) num_cached_tokens: Arc<OnceLock<usize>>,
 }
 
 pub(super) struct Core {
@@ -73,9 +74,11 @@ impl Core {
     }
 
     pub(super) fn add(&mut self, submission: Submission) {
-        let Submission { id, request, events } = submission;
+        let Submission { id, request, events, num_cached_tokens } = submission;
         self.clients.insert(id, events);
-        self.scheduler.add(Sequence::new(id, request, self.shared.config.max_model_len));
+        let mut sequence = Sequence::new(id, request, self.shared.config.max_model_len);
+        sequence.num_cached_tokens = num_cached_tokens;
+        self.scheduler.add(sequence);
     }
 
     /// Its client is gone. Does nothing for a request that has ended.

@@ -1,7 +1,7 @@
 //! The way into the engine thread, and the thread's loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -116,13 +116,16 @@ impl EngineHandle {
     pub fn submit(&self, request: GenerationRequest) -> Result<Generation, SubmitError> {
         self.validate(&request)?;
         let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let num_cached_tokens = Arc::default();
         let id = self.shared.admit(request.prompt.len(), |id| {
             // If the thread is gone the events are dropped with the command, and the generation
             // ends as failed.
-            let _ = self.commands.send(Command::Submit(Submission { id, request, events }));
+            let num_cached_tokens = Arc::clone(&num_cached_tokens);
+            let submission = Submission { id, request, events, num_cached_tokens };
+            let _ = self.commands.send(Command::Submit(submission));
         })?;
         let commands = self.commands.clone();
-        Ok(Generation { id, events: receiver, commands, ended: false })
+        Ok(Generation { id, events: receiver, num_cached_tokens, commands, ended: false })
     }
 
     fn validate(&self, request: &GenerationRequest) -> Result<(), SubmitError> {
@@ -172,6 +175,7 @@ impl EngineHandle {
 pub struct Generation {
     id: SequenceId,
     events: UnboundedReceiver<TokenEvent>,
+    num_cached_tokens: Arc<OnceLock<usize>>,
     commands: mpsc::Sender<Command>,
     ended: bool,
 }
@@ -186,7 +190,12 @@ impl Generation {
         Some(self.note(event))
     }
 
-    /// The same from a thread outside the asynchronous runtime.
+    /// Prompt tokens that came from the prefix cache; 0 until the request leaves the queue.
+    pub fn num_cached_tokens(&self) -> usize {
+        self.num_cached_tokens.get().copied().unwrap_or(0)
+    }
+
+    /// The same as [`Self::next`] from a thread outside the asynchronous runtime.
     pub fn blocking_next(&mut self) -> Option<TokenEvent> {
         if self.ended {
             return None;

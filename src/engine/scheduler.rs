@@ -225,10 +225,9 @@ impl Scheduler {
     }
 
     fn note_admission(&mut self, sequence: &mut Sequence, num_hit_tokens: usize) {
-        if sequence.num_cached_tokens.is_some() {
+        if sequence.num_cached_tokens.set(num_hit_tokens).is_err() {
             return;
         }
-        sequence.num_cached_tokens = Some(num_hit_tokens);
         let num_prompt_tokens = sequence.num_prompt_tokens();
         self.dequeue(num_prompt_tokens);
         self.totals.prompt_tokens += num_prompt_tokens as u64;
@@ -335,7 +334,7 @@ impl Scheduler {
             return false;
         };
         let sequence = self.waiting.remove(index).expect("just found");
-        if sequence.num_cached_tokens.is_none() {
+        if sequence.num_cached_tokens.get().is_none() {
             self.dequeue(sequence.num_prompt_tokens());
         }
         true

@@ -1,6 +1,6 @@
 //! One request inside the engine: its tokens, how many of them are computed, and where.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::engine::prefix_cache::BlockHash;
 use crate::engine::{
@@ -27,8 +27,9 @@ pub(super) struct Sequence {
     block_hashes: Vec<BlockHash>,
     /// Blocks of `block_table` that were offered to the prefix cache or came from it.
     pub(super) num_published_blocks: usize,
-    /// Prompt tokens found in the prefix cache on first admission; `None` until then.
-    pub(super) num_cached_tokens: Option<usize>,
+    /// Prompt tokens found in the prefix cache on first admission; empty until then. Shared with
+    /// the client, which may leave before the summary.
+    pub(super) num_cached_tokens: Arc<OnceLock<usize>>,
     pub(super) num_preemptions: usize,
     num_new_tokens_max: usize,
     /// Said when `num_new_tokens_max` are generated: whose limit it is.
@@ -55,7 +56,7 @@ impl Sequence {
             block_table: Arc::from([]),
             block_hashes: Vec::new(),
             num_published_blocks: 0,
-            num_cached_tokens: None,
+            num_cached_tokens: Arc::default(),
             num_preemptions: 0,
             num_new_tokens_max: request.max_tokens.min(room),
             full_reason,
@@ -138,7 +139,7 @@ impl Sequence {
         GenerationSummary {
             reason,
             num_prompt_tokens: self.num_prompt_tokens,
-            num_cached_tokens: self.num_cached_tokens.unwrap_or(0),
+            num_cached_tokens: self.num_cached_tokens.get().copied().unwrap_or(0),
             num_generated_tokens: self.num_generated_tokens(),
             num_reasoning_tokens: self.reasoning.as_ref().map_or(0, |it| it.num_tokens),
             num_preemptions: self.num_preemptions,

@@ -111,7 +111,6 @@ impl ChatStream {
     }
 
     fn finish(&mut self, summary: &GenerationSummary) {
-        self.usage.cached_prompt_tokens = summary.num_cached_tokens;
         self.usage.generated_tokens = summary.num_generated_tokens;
         let text = self.detokenizer.finish();
         let mut segments = self.reasoning_parser.push(&text);
@@ -130,7 +129,9 @@ impl ChatStream {
 
     /// Drops the generation, so that the engine stops working on it.
     fn end(&mut self, stop_reason: StopReason) {
-        self.generation = None;
+        if let Some(generation) = self.generation.take() {
+            self.usage.cached_prompt_tokens = generation.num_cached_tokens();
+        }
         let timing = Timing { first_token: self.first_token, total: self.started_at.elapsed() };
         let summary = ChatSummary { stop_reason, usage: self.usage, timing };
         self.pending.push_back(ChatEvent::Finished(summary));

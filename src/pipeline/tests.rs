@@ -136,6 +136,11 @@ async fn the_second_turn_reads_the_first_from_the_prefix_cache() {
     assert_eq!(first.usage.cached_prompt_tokens, 0);
     let expected = (first.usage.prompt_tokens - 1) / 16 * 16;
     assert_eq!(second.usage.cached_prompt_tokens, expected);
+    let mut stopping = request(&long);
+    stopping.stop_sequences = vec!["fi".to_owned()];
+    let (_, _, third) = answer(&pipeline, stopping).await;
+    assert_eq!(third.stop_reason, StopReason::StopSequence("fi".to_owned()));
+    assert_eq!(third.usage.cached_prompt_tokens, expected);
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ impl Rig {
     fn submit(&mut self, request: GenerationRequest) -> Result<usize, SubmitError> {
         let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
         let id = self.shared.admit(request.prompt.len(), |_| ())?;
-        self.core.add(Submission { id, request, events });
+        self.core.add(Submission { id, request, events, num_cached_tokens: Arc::default() });
         let client = Client { id, events: Some(receiver), tokens: Vec::new(), end: None };
         self.clients.push(client);
         Ok(self.clients.len() - 1)
