@@ -38,8 +38,8 @@ fn raise_exception(message: String) -> Result<Value, Error> {
     Err(error.with_source(Refusal(message)))
 }
 
-/// Python's names for the values that have one. Lists and mappings are refused: no template means to
-/// write Python's notation, and one that shares its parts can be exponentially long.
+/// Python's names for the values that have one. Lists and mappings are refused: no template means
+/// to write Python's notation, and one that shares its parts can be exponentially long.
 fn write_value(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let written = match value.kind() {
         ValueKind::Undefined => Ok(()),
