@@ -297,7 +297,8 @@ Answers go to standard output: reasoning is dim on a terminal and stands between
 </think> elsewhere. The closing line of tokens a second goes to standard error.
 
 With --json each line is an object: as the answer comes {\"type\":\"reasoning\",\"text\":…} and
-{\"type\":\"text\",\"text\":…}, then {\"type\":\"finished\",\"stop_reason\":…,\"usage\":…,\"timing\":…}.
+{\"type\":\"text\",\"text\":…}, then
+{\"type\":\"finished\",\"stop_reason\":…,\"usage\":…,\"timing\":…}.
 
 Examples:
   outcrop chat --model smollm2-135m
