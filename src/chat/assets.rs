@@ -52,6 +52,18 @@ pub struct SamplingDefaults {
     pub repetition_penalty: Option<f32>,
 }
 
+impl SamplingDefaults {
+    /// Each of these, or where it is absent that of `other`.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            temperature: self.temperature.or(other.temperature),
+            top_p: self.top_p.or(other.top_p),
+            top_k: self.top_k.or(other.top_k),
+            repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
+        }
+    }
+}
+
 /// The text files of a Hugging Face checkpoint directory, as read.
 #[derive(Debug, Clone, Copy)]
 pub struct HfFiles<'a> {

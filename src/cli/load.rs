@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context;
 
+use crate::chat::SamplingDefaults;
 use crate::cli::{machine, progress, report};
 use crate::engine::EngineConfig;
 use crate::hub::{Hub, Selection};
@@ -35,6 +36,18 @@ impl ModelSource {
                 let name = path.file_stem().unwrap_or(path.as_os_str());
                 name.to_string_lossy().into_owned()
             }
+        }
+    }
+
+    /// A GGUF file does not say what its makers recommend; the catalogue does.
+    fn recommended_sampling(&self) -> SamplingDefaults {
+        match self {
+            Self::Path(_) => SamplingDefaults::default(),
+            Self::Catalogue(selection) => SamplingDefaults {
+                temperature: Some(selection.model.sampling.temperature),
+                top_p: Some(selection.model.sampling.top_p),
+                ..SamplingDefaults::default()
+            },
         }
     }
 
@@ -81,6 +94,7 @@ pub(super) fn load(
         kv_cache_dtype: engine.kv_cache_dtype,
         kv_cache_bytes,
         engine: &engine.config,
+        recommended_sampling: model.source.recommended_sampling(),
         progress: &|done, total| {
             bar.set_length(total);
             bar.set_position(done);
@@ -127,6 +141,18 @@ fn size_on_disk(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_catalogue_model_is_sampled_as_its_makers_recommend_and_a_file_as_it_says_itself() {
+        let selection = crate::hub::select("smollm2-135m").unwrap();
+        let recommended = ModelSource::Catalogue(selection).recommended_sampling();
+        assert_eq!((recommended.temperature, recommended.top_p), (Some(0.2), Some(0.9)));
+        let of_the_file = SamplingDefaults { temperature: Some(0.7), ..Default::default() };
+        assert_eq!(of_the_file.or(recommended).temperature, Some(0.7));
+        assert_eq!(of_the_file.or(recommended).top_p, Some(0.9));
+        let path = ModelSource::Path("model.gguf".into());
+        assert_eq!(path.recommended_sampling(), SamplingDefaults::default());
+    }
 
     #[test]
     fn the_cache_takes_half_of_what_the_weights_leave() {

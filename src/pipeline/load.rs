@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use thiserror::Error;
 
-use crate::chat::{AssetsError, HfFiles, TextAssets};
+use crate::chat::{AssetsError, HfFiles, SamplingDefaults, TextAssets};
 use crate::engine::{Engine, EngineConfig, StartError};
 use crate::limits;
 use crate::model::checkpoint::{CheckpointError, TextSource};
@@ -26,6 +26,8 @@ pub struct LoadOptions<'a> {
     pub kv_cache_bytes: u64,
     /// Limits beyond what model and cache can hold are lowered.
     pub engine: &'a EngineConfig,
+    /// What the model's makers recommend, for a checkpoint whose files do not say it.
+    pub recommended_sampling: SamplingDefaults,
     /// Told how many bytes of the weights are loaded, and of how many. Called from several threads.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -72,7 +74,8 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
     let device = Device::Cpu;
     let checkpoint = Checkpoint::open(options.path)?;
     // Text first: it is quick, and there is no use in loading weights that nobody can talk to.
-    let text = text_assets(checkpoint.text())?;
+    let mut text = text_assets(checkpoint.text())?;
+    text.sampling = text.sampling.or(options.recommended_sampling);
     let weights =
         WeightOptions { device: &device, quantize: options.quantize, progress: options.progress };
     let mut tensors = checkpoint.load(&weights)?;

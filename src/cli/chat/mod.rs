@@ -48,16 +48,6 @@ pub(super) struct RequestOptions {
 }
 
 impl RequestOptions {
-    /// The catalogue knows what the makers of a model recommend; a GGUF file does not say it.
-    fn with_defaults_of(mut self, source: &ModelSource) -> Self {
-        if let ModelSource::Catalogue(selection) = source {
-            let recommended = selection.model.sampling;
-            self.sampling.temperature.get_or_insert(recommended.temperature);
-            self.sampling.top_p.get_or_insert(recommended.top_p);
-        }
-        self
-    }
-
     fn request(&self, messages: Vec<Message>) -> ChatRequest {
         ChatRequest {
             messages,
@@ -71,7 +61,7 @@ impl RequestOptions {
 
 pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
     let prompt = prompt(options.prompt)?;
-    let request = options.request.with_defaults_of(&options.model.source);
+    let request = options.request;
     let loaded = load::load(&options.model, &options.engine, hub)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     let look = Look::choose(options.json, options.hide_reasoning, options.plain);
