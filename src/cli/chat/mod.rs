@@ -14,7 +14,7 @@ use tokio::{
 use crate::chat::{Message, Role};
 use crate::cli::{
     Ended,
-    load::{self, EngineOptions, ModelOptions, ModelSource},
+    load::{self, EngineOptions, ModelOptions},
 };
 use crate::hub::Hub;
 use crate::limits::CHAT_INPUT_BYTES_MAX;
