@@ -28,7 +28,6 @@ pub(super) enum Centre {
 
 /// Fills `out`, which begins at stream `first_stream` of the tensor with this `key`.
 pub(super) fn fill(out: &mut [u8], dtype: GgmlType, centre: Centre, key: u64, first_stream: usize) {
-    let finish = finisher(dtype, centre);
     out.par_chunks_mut(stream_bytes(dtype)).enumerate().for_each(|(index, chunk)| {
         let mut random = SplitMix64::new(mix(key ^ mix((first_stream + index) as u64)));
         let (words, rest) = chunk.as_chunks_mut::<8>();
@@ -37,29 +36,40 @@ pub(super) fn fill(out: &mut [u8], dtype: GgmlType, centre: Centre, key: u64, fi
         }
         let last = random.next().to_le_bytes();
         rest.copy_from_slice(&last[..rest.len()]);
-        chunk.chunks_exact_mut(dtype.block_bytes()).for_each(finish);
+        finish(chunk, dtype, centre);
     });
 }
 
-/// Turns a block of random bytes into one of sane scales. Quants stay as they are: all of their
-/// bit patterns are valid, and uniformly distributed.
-fn finisher(dtype: GgmlType, centre: Centre) -> fn(&mut [u8]) {
+/// Turns blocks of random bytes into ones of sane scales. Quants stay as they are: all of their bit
+/// patterns are valid, and uniformly distributed.
+fn finish(chunk: &mut [u8], dtype: GgmlType, centre: Centre) {
     match (dtype, centre) {
-        (GgmlType::F32, Centre::Zero) => |block| float(block, 0.0, STD * UNIFORM),
-        (GgmlType::F32, Centre::One) => |block| float(block, 1.0, 0.1),
-        (GgmlType::F16, _) => |block| half_float(block, 0x2400, 0x83ff),
-        (GgmlType::Bf16, _) => |block| half_float(block, 0x3c80, 0x807f),
-        (GgmlType::Q4_0, _) => |block| signed_scale(block, STD / rms(16)),
-        (GgmlType::Q5_0, _) => |block| signed_scale(block, STD / rms(32)),
-        (GgmlType::Q8_0, _) => |block| signed_scale(block, STD / rms(256)),
-        (GgmlType::Q5_1, _) => |block| scale_and_min(block, STD / rms(32), -15.5),
-        (GgmlType::Q4K, _) => |block| k_scales(block, STD / (SCALE_RMS * rms(16)), 7.5),
-        (GgmlType::Q5K, _) => |block| k_scales(block, STD / (SCALE_RMS * rms(32)), 15.5),
-        (GgmlType::Q6K, _) => q6_k_scales,
+        (GgmlType::F32, Centre::Zero) => each(chunk, |block| float(block, 0.0, STD * UNIFORM)),
+        (GgmlType::F32, Centre::One) => each(chunk, |block| float(block, 1.0, 0.1)),
+        (GgmlType::F16, _) => each(chunk, |block| half_float(block, 0x2400, 0x83ff)),
+        (GgmlType::Bf16, _) => each(chunk, |block| half_float(block, 0x3c80, 0x807f)),
+        (GgmlType::Q4_0, _) => each::<18>(chunk, |block| signed_scale(block, STD / rms(16))),
+        (GgmlType::Q5_0, _) => each::<22>(chunk, |block| signed_scale(block, STD / rms(32))),
+        (GgmlType::Q8_0, _) => each::<34>(chunk, |block| signed_scale(block, STD / rms(256))),
+        (GgmlType::Q5_1, _) => {
+            each::<24>(chunk, |block| scale_and_min(block, STD / rms(32), -15.5));
+        }
+        (GgmlType::Q4K, _) => {
+            each::<144>(chunk, |block| k_scales(block, STD / (SCALE_RMS * rms(16)), 7.5));
+        }
+        (GgmlType::Q5K, _) => {
+            each::<176>(chunk, |block| k_scales(block, STD / (SCALE_RMS * rms(32)), 15.5));
+        }
+        (GgmlType::Q6K, _) => each::<210>(chunk, q6_k_scales),
         (GgmlType::Q4_1 | GgmlType::Q2K | GgmlType::Q3K, _) => {
             unreachable!("no quantization yields {}", dtype.name())
         }
     }
+}
+
+/// Blocks of a constant size, so that the loop over small ones is vectorized.
+fn each<const N: usize>(chunk: &mut [u8], finish: impl Fn(&mut [u8; N])) {
+    chunk.as_chunks_mut::<N>().0.iter_mut().for_each(finish);
 }
 
 /// Half the width of a uniform distribution over its standard deviation.
@@ -73,16 +83,14 @@ fn rms(levels: u32) -> f32 {
     ((levels * levels - 1) as f32 / 12.0).sqrt()
 }
 
-fn float(block: &mut [u8], centre: f32, half_width: f32) {
-    let bits = u32::from_le_bytes([block[0], block[1], block[2], block[3]]);
-    let unit = bits as f32 / (u32::MAX as f32) * 2.0 - 1.0;
-    block.copy_from_slice(&(centre + unit * half_width).to_le_bytes());
+fn float(block: &mut [u8; 4], centre: f32, half_width: f32) {
+    let unit = u32::from_le_bytes(*block) as f32 / (u32::MAX as f32) * 2.0 - 1.0;
+    *block = (centre + unit * half_width).to_le_bytes();
 }
 
 /// Sign and mantissa stay random, the exponent is set so that magnitudes are in `[1/64, 1/32)`.
-fn half_float(block: &mut [u8], exponent: u16, keep: u16) {
-    let bits = u16::from_le_bytes([block[0], block[1]]) & keep | exponent;
-    block.copy_from_slice(&bits.to_le_bytes());
+fn half_float(block: &mut [u8; 2], exponent: u16, keep: u16) {
+    *block = (u16::from_le_bytes(*block) & keep | exponent).to_le_bytes();
 }
 
 fn put_f16(block: &mut [u8], offset: usize, value: f32) {
@@ -114,7 +122,7 @@ fn k_scales(block: &mut [u8], scale: f32, centre: f32) {
 }
 
 /// 128 and 64 bytes of quants, then 16 signed scales and `d`.
-fn q6_k_scales(block: &mut [u8]) {
+fn q6_k_scales(block: &mut [u8; 210]) {
     for scale in &mut block[192..208] {
         // Seven bits with a sign, in [-64, 64): as large as the other types' scales.
         *scale = ((*scale as i8) << 1 >> 1) as u8;
