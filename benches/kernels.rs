@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::{D, DType, Device, Module, Tensor};
 use outcrop::ops::{Linear, PagedBatch, PagedSeq, RmsNorm, paged_attention, silu_mul};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -22,6 +22,17 @@ fn main() -> Result<()> {
     for (dtype, name) in [(GgmlDType::F32, "f32"), (GgmlDType::BF16, "bf16")] {
         for rows in [1, 8, 256] {
             linear(dtype, name, rows)?;
+        }
+    }
+    for (dtype, name) in [
+        (GgmlDType::Q4_0, "q4_0"),
+        (GgmlDType::Q4_1, "q4_1"),
+        (GgmlDType::Q5_0, "q5_0"),
+        (GgmlDType::Q5_1, "q5_1"),
+        (GgmlDType::Q8_0, "q8_0"),
+    ] {
+        for rows in [1, 8, 256] {
+            quantized_linear(dtype, name, rows)?;
         }
     }
     for rows in [1, 512] {
@@ -71,6 +82,18 @@ fn linear(dtype: GgmlDType, name: &str, rows: usize) -> Result<()> {
         &format!("linear 1536 to 8960, {name}, {rows} rows"),
         || ours.forward(&x),
         || x.matmul(&transposed),
+    )
+}
+
+fn quantized_linear(dtype: GgmlDType, name: &str, rows: usize) -> Result<()> {
+    let weight = Arc::new(QTensor::quantize(&random((8960, 1536))?, dtype)?);
+    let ours = Linear::new(weight.clone(), None)?;
+    let candle = QMatMul::from_arc(weight)?;
+    let x = random((rows, 1536))?;
+    compare(
+        &format!("linear 1536 to 8960, {name}, {rows} rows"),
+        || ours.forward(&x),
+        || candle.forward(&x),
     )
 }
 

@@ -1,8 +1,9 @@
 //! Linear layers and the embedding, over weights as the checkpoint stores them.
 //!
-//! Quantized products are Candle's. Unquantized ones are ours on the CPU: Candle would widen
-//! 16-bit weights to `f32` (twice the memory and, when decoding, twice the traffic) or else round
-//! the activations to the weights' type, which costs bf16 models three digits.
+//! On the CPU, products with unquantized weights and with blocks of 32 are ours, those with blocks
+//! of 256 are Candle's. Candle would widen 16-bit weights to `f32` (twice the memory and, when
+//! decoding, twice the traffic) or else round the activations to the weights' type, which costs
+//! bf16 models three digits; and it multiplies most blocks of 32 without vector instructions.
 
 use std::sync::Arc;
 
@@ -10,9 +11,12 @@ use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{
     CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Module, Result, Shape, Tensor, bail,
 };
-use kernels::{Floats, KernelTable, LinearArgs};
+use kernels::{
+    BLOCK_LEN, BlockFormat, Floats, KernelTable, LinearArgs, QuantizedLinearArgs, ROW_TILE,
+    RowBlock,
+};
 
-use super::parallel::{for_each_chunk, rows_per_chunk};
+use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
 use super::storage::{f32_slice, f32_slice_mut};
 
 /// `x W^T + b`.
@@ -27,16 +31,23 @@ pub struct Linear {
 enum Weight {
     Candle(QMatMul),
     Dense(Dense),
+    Blocks(Blocks),
 }
 
 impl Linear {
     /// `weight` is `[n, k]`, `bias` is `[n]` of `f32`.
     pub fn new(weight: Arc<QTensor>, bias: Option<Tensor>) -> Result<Self> {
-        let dense = matches!(weight.dtype(), GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
-        let weight = if dense && weight.device().is_cpu() {
-            Weight::Dense(Dense(weight))
-        } else {
-            Weight::Candle(QMatMul::from_arc(weight)?)
+        let is_cpu = weight.device().is_cpu();
+        let weight = match weight.dtype() {
+            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 if is_cpu => {
+                Weight::Dense(Dense(weight))
+            }
+            dtype => match block_format(dtype) {
+                Some(format) if is_cpu && has_block_kernels() => {
+                    Weight::Blocks(Blocks { weight, format })
+                }
+                _ => Weight::Candle(QMatMul::from_arc(weight)?),
+            },
         };
         Ok(Self { weight, bias })
     }
@@ -46,6 +57,7 @@ impl Linear {
         let y = match &self.weight {
             Weight::Candle(weight) => weight.forward(x)?,
             Weight::Dense(weight) => x.apply_op1_no_bwd(weight)?,
+            Weight::Blocks(weight) => x.apply_op1_no_bwd(weight)?,
         };
         if let Some(bias) = &self.bias {
             y.inplace_op2(bias, &AddBias)?;
@@ -89,6 +101,75 @@ impl CustomOp1 for Dense {
             let start = index * DENSE_CHUNK * k;
             let weights = weights.slice(start..start + num_weights * k);
             table.linear(&LinearArgs { weights, rows, num_weights, num_rows, k }, out);
+        });
+        let out = if num_rows == 1 { columns } else { transposed(&columns, n, num_rows) };
+        Ok((CpuStorage::F32(out), Shape::from((num_rows, n))))
+    }
+}
+
+fn block_format(dtype: GgmlDType) -> Option<BlockFormat> {
+    match dtype {
+        GgmlDType::Q4_0 => Some(BlockFormat::Q4_0),
+        GgmlDType::Q4_1 => Some(BlockFormat::Q4_1),
+        GgmlDType::Q5_0 => Some(BlockFormat::Q5_0),
+        GgmlDType::Q5_1 => Some(BlockFormat::Q5_1),
+        GgmlDType::Q8_0 => Some(BlockFormat::Q8_0),
+        _ => None,
+    }
+}
+
+/// Whether this CPU's kernels are faster than Candle's. The reference is not: Candle has some
+/// vector code for every instruction set.
+fn has_block_kernels() -> bool {
+    KernelTable::avx2().is_some()
+}
+
+/// Weights in blocks of 32 in host memory.
+#[derive(Debug)]
+struct Blocks {
+    weight: Arc<QTensor>,
+    format: BlockFormat,
+}
+
+/// Weight rows that a thread takes at a time: few enough that they stay in the second-level cache
+/// while the tiles of activations pass and that no thread waits long for the last one, and not so
+/// few that taking them shows. The kernel computes eight together.
+fn weights_per_chunk(n: usize, row_bytes: usize) -> usize {
+    const BYTES_MAX: usize = 256 * 1024;
+    const CHUNKS_PER_THREAD: usize = 4;
+    let share = n / (CHUNKS_PER_THREAD * num_threads());
+    share.min(BYTES_MAX / row_bytes).max(1).next_multiple_of(8)
+}
+
+impl CustomOp1 for Blocks {
+    fn name(&self) -> &'static str {
+        "blocks-linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, k) = self.weight.shape().dims2()?;
+        let (num_rows, x_k) = layout.shape().dims2()?;
+        if x_k != k {
+            bail!("rows of {x_k} do not fit weights of {k}")
+        }
+        let x = f32_slice(x, layout)?;
+        let table = KernelTable::detect();
+        let mut rows = vec![RowBlock::default(); x.len() / BLOCK_LEN];
+        for_each_chunk(&mut rows, ROW_TILE * k / BLOCK_LEN, |tile, rows| {
+            let start = tile * ROW_TILE * k;
+            table.quantize_rows(&x[start..start + rows.len() * BLOCK_LEN], k, rows);
+        });
+        let bytes = self.weight.data()?;
+        let row_bytes = k / BLOCK_LEN * self.format.block_bytes();
+        let chunk = weights_per_chunk(n, row_bytes);
+        let mut columns = vec![0f32; n * num_rows];
+        for_each_chunk(&mut columns, chunk * num_rows, |index, out| {
+            let num_weights = out.len() / num_rows;
+            let start = index * chunk * row_bytes;
+            let weights = &bytes[start..start + num_weights * row_bytes];
+            let (format, rows) = (self.format, &rows[..]);
+            let args = QuantizedLinearArgs { format, weights, rows, num_weights, num_rows, k };
+            table.quantized_linear(&args, out);
         });
         let out = if num_rows == 1 { columns } else { transposed(&columns, n, num_rows) };
         Ok((CpuStorage::F32(out), Shape::from((num_rows, n))))

@@ -12,9 +12,10 @@ pub(super) fn num_threads() -> usize {
 
 /// Calls `f(index, chunk)` for each chunk of `chunk_len` elements, the last one shorter. Threads
 /// take chunks as they become free.
-pub(super) fn for_each_chunk<F>(values: &mut [f32], chunk_len: usize, f: F)
+pub(super) fn for_each_chunk<T, F>(values: &mut [T], chunk_len: usize, f: F)
 where
-    F: Fn(usize, &mut [f32]) + Sync,
+    T: Send,
+    F: Fn(usize, &mut [T]) + Sync,
 {
     if values.len() <= chunk_len {
         if !values.is_empty() {

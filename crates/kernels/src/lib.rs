@@ -1,5 +1,5 @@
-//! The SIMD kernels of Outcrop: paged attention, linear layers over unquantized weights, and the
-//! row operations of a decoder.
+//! The SIMD kernels of Outcrop: paged attention, linear layers over weights in floats and in
+//! blocks of 32 quants, and the row operations of a decoder.
 //!
 //! A [`KernelTable`] is a set of kernels for one instruction set; it comes only from constructors
 //! that checked the CPU. Kernels are single-threaded over a range of rows: the caller owns the
@@ -15,6 +15,7 @@ mod avx2;
 mod floats;
 mod kv;
 mod linear;
+mod quantized;
 mod row;
 mod scalar;
 mod table;
@@ -23,6 +24,7 @@ pub use attention::{AttendArgs, PARTITION, Partials, merge_partials, partial_len
 pub use floats::{Floats, FloatsMut};
 pub use kv::{KvShape, Slot, write_kv};
 pub use linear::LinearArgs;
+pub use quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
 pub use row::{RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows};
 pub use table::KernelTable;
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use crate::attention::{AttendArgs, PARTITION, partial_len};
 use crate::linear::LinearArgs;
+use crate::quantized::{BLOCK_LEN, QuantizedLinearArgs, ROW_TILE, RowBlock};
 use crate::row::{RmsNormArgs, RopeArgs};
 use crate::scalar;
 
@@ -17,6 +18,8 @@ pub struct KernelTable {
     pub(crate) name: &'static str,
     pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
     pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut [f32]),
+    pub(crate) quantize_rows: unsafe fn(&[f32], usize, &mut [RowBlock]),
+    pub(crate) quantized_linear: unsafe fn(&QuantizedLinearArgs<'_>, &mut [f32]),
     pub(crate) rms_norm: unsafe fn(&RmsNormArgs<'_>, &mut [f32]),
     pub(crate) rope: unsafe fn(&RopeArgs<'_>, &mut [f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -26,6 +29,8 @@ static SCALAR: KernelTable = KernelTable {
     name: "scalar",
     attend: scalar::attend,
     linear: scalar::linear,
+    quantize_rows: scalar::quantize_rows,
+    quantized_linear: scalar::quantized_linear,
     rms_norm: scalar::rms_norm,
     rope: scalar::rope,
     silu_mul: scalar::silu_mul,
@@ -36,6 +41,8 @@ static AVX2: KernelTable = KernelTable {
     name: "avx2",
     attend: crate::avx2::attend,
     linear: crate::avx2::linear,
+    quantize_rows: crate::avx2::quantize_rows,
+    quantized_linear: crate::avx2::quantized_linear,
     rms_norm: crate::avx2::rms_norm,
     rope: crate::avx2::rope,
     silu_mul: crate::avx2::silu_mul,
@@ -94,6 +101,25 @@ impl KernelTable {
         args.check(out.len());
         // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
         unsafe { (self.linear)(args, out) }
+    }
+
+    /// Rounds one tile of rows, 1 to [`ROW_TILE`] of `k` elements, to blocks `[k / 32, rows]`.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn quantize_rows(&self, rows: &[f32], k: usize, out: &mut [RowBlock]) {
+        assert!(k > 0 && k.is_multiple_of(BLOCK_LEN) && rows.len().is_multiple_of(k));
+        assert!(rows.len() / k <= ROW_TILE && rows.len() == out.len() * BLOCK_LEN);
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.quantize_rows)(rows, k, out) }
+    }
+
+    /// `out[w * num_rows + r]` = dot product of weight row `w` and activation row `r`.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn quantized_linear(&self, args: &QuantizedLinearArgs<'_>, out: &mut [f32]) {
+        args.check(out.len());
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.quantized_linear)(args, out) }
     }
 
     /// Root mean square norm of each row of `weight.len()` elements.

@@ -1,41 +1,14 @@
 //! Every table against the scalar reference, and batch invariance of every table.
 
+mod inputs;
+
 use half::{bf16, f16};
 use kernels::{
     AttendArgs, Floats, FloatsMut, KernelTable, KvShape, LinearArgs, PARTITION, Partials,
     RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows, merge_partials, partial_len, write_kv,
 };
 
-fn tables() -> Vec<&'static KernelTable> {
-    let mut tables = vec![KernelTable::scalar()];
-    tables.extend(KernelTable::avx2());
-    eprintln!("tables: {:?}", tables.iter().map(|table| table.name()).collect::<Vec<_>>());
-    tables
-}
-
-/// xorshift64*, so that a failure repeats.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 33) as usize % end
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    fn floats(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| self.float()).collect()
-    }
-}
+use inputs::{Random, bits, tables};
 
 enum Storage {
     F32(Vec<f32>),
@@ -191,10 +164,6 @@ fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &str) {
         let difference = (f64::from(found) - expected).abs();
         assert!(difference <= bound, "{what}: element {i}: {found} instead of {expected}");
     }
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
 }
 
 #[test]

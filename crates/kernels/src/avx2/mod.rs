@@ -5,6 +5,7 @@
 
 mod attention;
 mod linear;
+mod quantized;
 
 use std::arch::x86_64::*;
 
@@ -14,6 +15,7 @@ use crate::row::{self, RmsNormArgs, RopeArgs};
 
 pub(crate) use attention::attend;
 pub(crate) use linear::linear;
+pub(crate) use quantized::{quantize_rows, quantized_linear};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn rms_norm(args: &RmsNormArgs<'_>, out: &mut [f32]) {

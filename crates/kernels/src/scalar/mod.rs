@@ -1,9 +1,14 @@
 //! The reference kernels: plain Rust for every CPU, and the definition of what each one computes.
 
+mod quantized;
+
 use crate::attention::{AttendArgs, PARTITION};
 use crate::floats::{Element, Floats};
 use crate::linear::LinearArgs;
 use crate::row::{self, RmsNormArgs, RopeArgs};
+
+pub(crate) use crate::quantized::quantize_rows;
+pub(crate) use quantized::quantized_linear;
 
 pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f32]) {
     match args.keys {

@@ -1,0 +1,125 @@
+//! Linear layers over weights in blocks of 32 elements: their arguments, and activations rounded
+//! to 8 bits.
+//!
+//! Weights stay as GGUF files hold them; [`crate::scalar`] explains the formats. Activations are
+//! rounded once for all weight rows, to blocks of 32 as well, so that a product of two blocks is
+//! a sum of integers and one scale.
+
+use half::f16;
+
+/// Elements of a block, of weights and of activations.
+pub const BLOCK_LEN: usize = 32;
+
+/// Rows of activations whose blocks lie together, see [`QuantizedLinearArgs::rows`]: a block of
+/// weights is unpacked once for all of them, and with `k` of 8,960 they fit the second-level cache.
+pub const ROW_TILE: usize = 64;
+
+/// Format of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BlockFormat {
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+}
+
+impl BlockFormat {
+    pub const ALL: [Self; 5] = [Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0];
+
+    /// Bytes of a block.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+        }
+    }
+}
+
+/// Activations of one row, rounded: element `i` is `scale * quants[i]`.
+///
+/// A block with an infinite or NaN element, or one too large for the scale, has a scale that is
+/// not finite, so that all results of its row are not finite either.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RowBlock {
+    /// In `[-127, 127]`.
+    pub(crate) quants: [i8; BLOCK_LEN],
+    /// A half float.
+    pub(crate) scale: f32,
+    /// Sum of the elements, a half float; what a constant added to each weight is multiplied with.
+    pub(crate) scaled_sum: f32,
+    /// Sum of the quants.
+    pub(crate) sum: i32,
+}
+
+/// Some rows of a weight matrix `[n, k]` and all rows of activations.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizedLinearArgs<'a> {
+    pub format: BlockFormat,
+    /// `[num_weights, k / 32]` blocks.
+    pub weights: &'a [u8],
+    /// Tiles of [`ROW_TILE`] rows, the last one smaller; a tile of `t` rows is `[k / 32, t]`.
+    pub rows: &'a [RowBlock],
+    pub num_weights: usize,
+    pub num_rows: usize,
+    pub k: usize,
+}
+
+impl QuantizedLinearArgs<'_> {
+    pub(crate) fn check(&self, out_len: usize) {
+        assert!(self.k > 0 && self.k.is_multiple_of(BLOCK_LEN), "rows are whole blocks");
+        let num_blocks = self.k / BLOCK_LEN;
+        let weight_bytes = num_blocks.checked_mul(self.format.block_bytes());
+        let weight_bytes = weight_bytes.and_then(|bytes| bytes.checked_mul(self.num_weights));
+        assert_eq!(Some(self.weights.len()), weight_bytes);
+        assert_eq!(Some(self.rows.len()), self.num_rows.checked_mul(num_blocks));
+        assert_eq!(Some(out_len), self.num_weights.checked_mul(self.num_rows));
+    }
+}
+
+/// Rounds the rows of one tile, `[t, k]`, to blocks `[k / 32, t]`.
+///
+/// The rounding is that of ggml on x86 (`quantize_row_q8_0`, `quantize_row_q8_1`).
+#[inline(always)]
+pub(crate) fn quantize_rows(rows: &[f32], k: usize, out: &mut [RowBlock]) {
+    let num_rows = rows.len() / k;
+    for (row_id, row) in rows.chunks_exact(k).enumerate() {
+        for (block_id, elements) in row.as_chunks::<BLOCK_LEN>().0.iter().enumerate() {
+            out[block_id * num_rows + row_id] = quantize(elements);
+        }
+    }
+}
+
+#[inline(always)]
+fn quantize(elements: &[f32; BLOCK_LEN]) -> RowBlock {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the integer in the low bits.
+    // As integers, magnitudes compare alike, and NaN is the largest.
+    let largest = elements.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
+    let largest = f32::from_bits(largest);
+    if !largest.is_finite() {
+        return RowBlock { scale: f32::NAN, scaled_sum: f32::NAN, ..RowBlock::default() };
+    }
+    let scale = largest / 127.0;
+    let half_scale = round_to_half(scale);
+    if half_scale == 0.0 {
+        return RowBlock::default();
+    }
+    let inverse = 127.0 / largest;
+    let mut block = RowBlock { scale: half_scale, ..RowBlock::default() };
+    for (quant, x) in block.quants.iter_mut().zip(elements) {
+        let integer = (x * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+        block.sum += integer;
+        *quant = integer as i8;
+    }
+    block.scaled_sum = round_to_half(scale * block.sum as f32);
+    block
+}
+
+#[inline(always)]
+fn round_to_half(x: f32) -> f32 {
+    // `half` would look up the CPU's features at each call.
+    f16::from_f32_const(x).to_f32_const()
+}
