@@ -232,3 +232,41 @@ impl Embedding {
         self.table.embedding(&ids)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Large enough for several chunks of weights and tiles of rows, none of them whole.
+    #[test]
+    fn every_type_of_weights_makes_the_products_of_its_elements() {
+        let (n, k, num_rows) = (77, 256, ROW_TILE + 5);
+        let of = |len: usize, step: usize| -> Vec<f32> {
+            (0..len).map(|i| ((i * step) % 1009) as f32 / 504.0 - 1.0).collect()
+        };
+        let weight = Tensor::from_vec(of(n * k, 331), (n, k), &Device::Cpu).unwrap();
+        let x = Tensor::from_vec(of(num_rows * k, 577), (num_rows, k), &Device::Cpu).unwrap();
+        for dtype in [
+            GgmlDType::F32,
+            GgmlDType::F16,
+            GgmlDType::BF16,
+            GgmlDType::Q4_0,
+            GgmlDType::Q4_1,
+            GgmlDType::Q5_0,
+            GgmlDType::Q5_1,
+            GgmlDType::Q8_0,
+            GgmlDType::Q4K,
+        ] {
+            let weight = Arc::new(QTensor::quantize(&weight, dtype).unwrap());
+            let elements = weight.dequantize(&Device::Cpu).unwrap();
+            let expected = x.matmul(&elements.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
+            let found = Linear::new(weight, None).unwrap().forward(&x).unwrap();
+            let found = found.to_vec2::<f32>().unwrap();
+            assert_eq!(found.len(), num_rows);
+            for (found, expected) in found.concat().iter().zip(expected.concat()) {
+                // 256 products of about 1/3, each rounded by up to 1/254 of its factor.
+                assert!((found - expected).abs() < 0.25, "{dtype:?}: {found}, not {expected}");
+            }
+        }
+    }
+}

@@ -126,7 +126,7 @@ fn every_table_makes_the_same_bits_for_every_number_of_rows() {
             let what = format!("{} {format:?}", table.name());
             assert_eq!(bits(&weights.linear(table, &rows)), bits(&expected), "{what}");
             for num_rows in [1, 2, 5, ROW_TILE, ROW_TILE + 1] {
-                for first in [0, 7] {
+                for first in [0, 1 + random.below(ROW_TILE)] {
                     let out = weights.linear(table, &rows[first * k..(first + num_rows) * k]);
                     for row in 0..num_rows {
                         let expected = of_row(&expected, 2 * ROW_TILE + 3, first + row);
