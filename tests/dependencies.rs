@@ -43,9 +43,6 @@ struct Bans {
 struct Ban {
     #[serde(rename = "crate")]
     name: String,
-    /// Crates that may depend on it all the same.
-    #[serde(default)]
-    wrappers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -125,11 +122,10 @@ fn findings(policy: &Policy, metadata: &Metadata) -> Vec<String> {
         if !satisfies(license, is_allowed) {
             findings.push(format!("{label}: licence `{license}` is not in licenses.allow"));
         }
-        for ban in policy.bans.deny.iter().filter(|ban| ban.name == package.name) {
+        if policy.bans.deny.iter().any(|ban| ban.name == package.name) {
             let users =
                 metadata.resolve.nodes.iter().filter(|n| n.dependencies.contains(&package.id));
-            let users = users.map(|node| names[node.id.as_str()]);
-            for user in users.filter(|user| !ban.wrappers.iter().any(|w| w == user)) {
+            for user in users.map(|node| names[node.id.as_str()]) {
                 findings.push(format!("{label}: banned by bans.deny, but `{user}` depends on it"));
             }
         }
