@@ -108,14 +108,17 @@ fn quantize(elements: &[f32; BLOCK_LEN]) -> RowBlock {
         return RowBlock::default();
     }
     let inverse = 127.0 / largest;
-    let mut block = RowBlock { scale: half_scale, ..RowBlock::default() };
-    for (quant, x) in block.quants.iter_mut().zip(elements) {
-        let integer = (x * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32;
-        block.sum += integer;
+    // One plain loop each, because together they would not be compiled to vectors.
+    let mut integers = [0; BLOCK_LEN];
+    for (integer, x) in integers.iter_mut().zip(elements) {
+        *integer = (x * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+    }
+    let sum: i32 = integers.iter().sum();
+    let mut quants = [0; BLOCK_LEN];
+    for (quant, integer) in quants.iter_mut().zip(integers) {
         *quant = integer as i8;
     }
-    block.scaled_sum = round_to_half(scale * block.sum as f32);
-    block
+    RowBlock { quants, scale: half_scale, scaled_sum: round_to_half(scale * sum as f32), sum }
 }
 
 #[inline(always)]

@@ -78,6 +78,12 @@ fn group<F: Format>(
         let blocks = starts.map(|start| unsafe { weights.as_ptr().add(start + at) });
         // SAFETY: each pointer is that of a whole block.
         let unpacked = unsafe { F::unpack(blocks) };
+        // Eight short streams are more than what the hardware foresees: the next eight rows, which
+        // lie behind these, are fetched meanwhile. An address past the end does no harm.
+        let next = weights.as_ptr().wrapping_add(WEIGHTS * (weight_bytes + at));
+        for line in 0..(WEIGHTS * F::FORMAT.block_bytes()).div_ceil(64) {
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line * 64).cast());
+        }
         for (sum, row) in sums.iter_mut().zip(rows) {
             let dots = _mm256_cvtepi32_ps(dots::<F>(&unpacked.steps, row));
             let scale = _mm256_mul_ps(unpacked.scale, _mm256_set1_ps(row.scale));
