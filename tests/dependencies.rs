@@ -13,7 +13,6 @@ struct Policy {
     graph: Graph,
     licenses: Licenses,
     bans: Bans,
-    sources: Sources,
 }
 
 #[derive(Deserialize)]
@@ -43,12 +42,6 @@ struct Bans {
 struct Ban {
     #[serde(rename = "crate")]
     name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Sources {
-    allow_registry: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,14 +97,16 @@ fn locked_dependencies(targets: &[String]) -> Metadata {
 fn findings(policy: &Policy, metadata: &Metadata) -> Vec<String> {
     let names: HashMap<&str, &str> =
         metadata.packages.iter().map(|p| (p.id.as_str(), p.name.as_str())).collect();
+    // One registry, whichever it is; no Git repository and no second registry.
+    let sources = || metadata.packages.iter().filter_map(|package| package.source.as_ref());
+    let registry = sources().find(|it| it.starts_with("registry+") || it.starts_with("sparse+"));
     let mut findings = Vec::new();
     for package in &metadata.packages {
         let Some(source) = &package.source else { continue };
         let label = format!("{} {}", package.name, package.version);
 
-        let registry = source.strip_prefix("registry+").or(source.strip_prefix("sparse+"));
-        if !registry.is_some_and(|url| policy.sources.allow_registry.iter().any(|r| r == url)) {
-            findings.push(format!("{label}: source `{source}` is not in sources.allow-registry"));
+        if Some(source) != registry {
+            findings.push(format!("{label}: source `{source}` is not the registry of the others"));
         }
         let license = package.license.as_deref().unwrap_or("");
         let exceptions = policy.licenses.exceptions.iter().filter(|e| e.name == package.name);
@@ -210,7 +205,7 @@ fn a_foreign_licence_source_or_crate_is_found() {
         license: Some(license.to_owned()),
         source: Some(source.to_owned()),
     };
-    let registry = "registry+https://github.com/rust-lang/crates.io-index";
+    let registry = "registry+https://example.com/index";
     let node = Node { id: "user".to_owned(), dependencies: vec!["openssl-sys".to_owned()] };
     let metadata = Metadata {
         packages: vec![
