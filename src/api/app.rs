@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use crate::api::health;
 use crate::api::lifecycle::{Lifecycle, Phase};
 use crate::api::metrics::Metrics;
 use crate::api::record::{Operation, Record, RequestId};
+use crate::api::refusal::Refusal;
 use crate::limits;
 use crate::pipeline::Pipeline;
 
@@ -102,24 +103,22 @@ impl Shared {
         self.pipeline.borrow().clone()
     }
 
-    pub(super) fn check(&self, model_id: &ModelId) -> Result<(), BedrockError> {
-        if self.serves(&model_id.0) {
+    pub(super) fn check(&self, model_id: &str) -> Result<(), Refusal> {
+        if self.serves(model_id) {
             return Ok(());
         }
-        Err(BedrockError::ResourceNotFound(format!(
-            "Could not resolve the model from the model identifier `{}`. This server serves `{}`.",
-            model_id.0, self.model_ids[0]
-        )))
+        let known = format!("`{}`", self.model_ids[0]);
+        Err(Refusal::ModelNotFound { id: model_id.to_owned(), known })
     }
 
     /// Waits while the model is loading.
-    pub(super) async fn pipeline(&self) -> Result<Pipeline, BedrockError> {
+    pub(super) async fn pipeline(&self) -> Result<Pipeline, Refusal> {
         let mut pipeline = self.pipeline.clone();
         let loaded = timeout(limits::MODEL_LOAD_WAIT, pipeline.wait_for(Option::is_some)).await;
         match loaded {
             Ok(Ok(pipeline)) => Ok(pipeline.clone().expect("it was waited for")),
-            Ok(Err(_)) => Err(BedrockError::draining()),
-            Err(_) => Err(BedrockError::ModelNotReady),
+            Ok(Err(_)) => Err(Refusal::Draining),
+            Err(_) => Err(Refusal::ModelNotReady),
         }
     }
 
@@ -133,7 +132,7 @@ impl Shared {
 }
 
 /// The segment of the path that names a model, decoded once.
-pub(super) struct ModelId(String);
+pub(super) struct ModelId(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for ModelId {
     type Rejection = BedrockError;
@@ -176,16 +175,19 @@ async fn admit(
     let request_id = request.extensions().get::<RequestId>().cloned();
     let request_id = request_id.expect("the outer layer gives every request its id");
     let mut record = Record::new(operation, request_id, Arc::clone(&shared.metrics));
-    if shared.lifecycle.phase() >= Phase::Draining {
-        return record.refuse(BedrockError::draining());
-    }
-    match Arc::clone(&shared.in_flight).try_acquire_owned() {
+    let permit = if shared.lifecycle.phase() >= Phase::Draining {
+        Err(Refusal::Draining)
+    } else {
+        let limit = limits::REQUESTS_IN_FLIGHT_MAX;
+        let permit = Arc::clone(&shared.in_flight).try_acquire_owned();
+        permit.map_err(|_| Refusal::RequestsFull { limit })
+    };
+    match permit {
         Ok(permit) => record.hold(permit),
-        Err(_) => {
-            let limit = limits::REQUESTS_IN_FLIGHT_MAX;
-            return record.refuse(BedrockError::Throttling(format!(
-                "Too many requests: {limit} are in flight. Wait and try again."
-            )));
+        Err(refusal) => {
+            let response = BedrockError::from(refusal).into_response();
+            record.note_response(&response);
+            return response;
         }
     }
     let record = Arc::new(record);

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use std::sync::Arc;
 
 use crate::api::app::App;
-use crate::api::bedrock::BedrockError;
+use crate::api::refusal::Refusal;
 use crate::limits;
 
 /// Holds its share of the memory for bodies until it is dropped.
@@ -18,40 +18,33 @@ pub(super) struct BufferedBody {
     _share: OwnedSemaphorePermit,
 }
 
-pub(super) async fn read(app: &App, body: Body) -> Result<BufferedBody, BedrockError> {
+pub(super) async fn read(app: &App, body: Body) -> Result<BufferedBody, Refusal> {
     let limit = limits::REQUEST_BODY_BYTES_MAX;
-    let too_long =
-        || BedrockError::Validation(format!("The request body is longer than {limit} bytes."));
     // A chunked body does not say how long it will be.
     let announced = body.size_hint().exact();
     let announced = announced.map_or(Ok(limit), usize::try_from).unwrap_or(usize::MAX);
     if announced > limit {
-        return Err(too_long());
+        return Err(Refusal::BodyTooLong { limit });
     }
     let kib = u32::try_from(announced.div_ceil(1024)).expect("the limit is far below 4 TiB");
-    let share = Arc::clone(&app.shared().body_kib).try_acquire_many_owned(kib).map_err(|_| {
-        let limit = limits::BUFFERED_BODY_BYTES_MAX;
-        BedrockError::Throttling(format!(
-            "Too many requests: their bodies exceed {limit} bytes together. Wait and try again."
-        ))
-    })?;
+    let share = Arc::clone(&app.shared().body_kib)
+        .try_acquire_many_owned(kib)
+        .map_err(|_| Refusal::BodiesFull { limit: limits::BUFFERED_BODY_BYTES_MAX })?;
     let read = async {
         let mut bytes = Vec::new();
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| {
-                BedrockError::Validation("The request body is incomplete.".to_owned())
-            })?;
+            let chunk = chunk.map_err(|_| Refusal::BodyIncomplete)?;
             if chunk.len() > limit - bytes.len() {
-                return Err(too_long());
+                return Err(Refusal::BodyTooLong { limit });
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
     };
     let seconds = limits::REQUEST_BODY_TIMEOUT.as_secs();
-    let bytes = timeout(limits::REQUEST_BODY_TIMEOUT, read).await.map_err(|_| {
-        BedrockError::Validation(format!("The request body took longer than {seconds} seconds."))
-    })??;
+    let bytes = timeout(limits::REQUEST_BODY_TIMEOUT, read)
+        .await
+        .map_err(|_| Refusal::BodyTooSlow { seconds })??;
     Ok(BufferedBody { bytes, _share: share })
 }

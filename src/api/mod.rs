@@ -8,6 +8,7 @@ mod health;
 mod lifecycle;
 mod metrics;
 mod record;
+mod refusal;
 mod server;
 mod stall;
 

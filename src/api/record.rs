@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::api::bedrock::BedrockError;
 use crate::api::metrics::Metrics;
+use crate::api::refusal::FailureCode;
 use crate::pipeline::ChatSummary;
 
 #[derive(Debug, Clone)]
@@ -70,11 +70,6 @@ impl Record {
         self.permit = Some(permit);
     }
 
-    pub(super) fn refuse(self, error: BedrockError) -> Response {
-        self.failed(&error);
-        error.into_response()
-    }
-
     pub(super) fn elapsed(&self) -> Duration {
         self.started_at.elapsed()
     }
@@ -83,15 +78,15 @@ impl Record {
         self.set(OK, Some(summary));
     }
 
-    pub(super) fn failed(&self, error: &BedrockError) {
-        self.set(error.shape().code, None);
+    pub(super) fn failed(&self, code: FailureCode) {
+        self.set(code.0, None);
     }
 
     /// Errors that a handler returned. The end of a stream is noted by the stream.
     pub(super) fn note_response(&self, response: &Response) {
         if response.status() != StatusCode::OK {
-            let code = response.extensions().get::<BedrockError>();
-            self.set(code.map_or("InternalServerException", |it| it.shape().code), None);
+            let code = response.extensions().get::<FailureCode>();
+            self.set(code.map_or("InternalServerException", |code| code.0), None);
         }
     }
 

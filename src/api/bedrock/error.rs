@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use thiserror::Error;
 
+use crate::api::refusal::{FailureCode, Refusal};
 use crate::pipeline::{GenerationError, PipelineError, SubmitError, TemplateError, TokenizerError};
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -100,8 +101,8 @@ impl BedrockError {
         }
     }
 
-    pub(in crate::api) fn draining() -> Self {
-        Self::ServiceUnavailable("The server is shutting down. Try your request again.".to_owned())
+    pub(in crate::api) fn failure_code(&self) -> FailureCode {
+        FailureCode(self.shape().code)
     }
 }
 
@@ -112,8 +113,23 @@ impl IntoResponse for BedrockError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(shape.code));
-        response.extensions_mut().insert(self);
+        response.extensions_mut().insert(FailureCode(shape.code));
         response
+    }
+}
+
+impl From<Refusal> for BedrockError {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::BodyTooLong { .. } | Refusal::BodyIncomplete | Refusal::BodyTooSlow { .. } => {
+                Self::Validation(message)
+            }
+            Refusal::BodiesFull { .. } | Refusal::RequestsFull { .. } => Self::Throttling(message),
+            Refusal::ModelNotFound { .. } => Self::ResourceNotFound(message),
+            Refusal::ModelNotReady => Self::ModelNotReady,
+            Refusal::Draining => Self::ServiceUnavailable(message),
+        }
     }
 }
 
@@ -164,7 +180,7 @@ impl From<SubmitError> for BedrockError {
             SubmitError::QueueFull { .. } | SubmitError::QueuedTokensFull { .. } => {
                 Self::Throttling(format!("Too many requests: {error}. Wait and try again."))
             }
-            SubmitError::Draining => Self::draining(),
+            SubmitError::Draining => Refusal::Draining.into(),
             SubmitError::Failed => Self::ServiceUnavailable(error.to_string()),
         }
     }

@@ -18,6 +18,7 @@ use crate::api::app::{App, ModelId};
 use crate::api::body;
 use crate::api::lifecycle::Phase;
 use crate::api::record::Record;
+use crate::api::refusal::Refusal;
 use crate::pipeline::{ChatEvent, ChatStream, ChatSummary};
 
 use answer::{Blocks, ConverseAnswer, Message, Output, stop_reason};
@@ -34,7 +35,7 @@ pub(in crate::api) async fn converse(
     let stream = start(&app, &model_id, request).await?;
     let (blocks, summary) = tokio::select! {
         answer = collect(stream) => answer?,
-        () = app.shared().lifecycle.reached(Phase::Cut) => return Err(BedrockError::draining()),
+        () = app.shared().lifecycle.reached(Phase::Cut) => return Err(Refusal::Draining.into()),
     };
     let answer = ConverseAnswer {
         output: Output { message: Message::assistant(blocks.finish()) },
@@ -63,7 +64,7 @@ async fn start(
     model_id: &ModelId,
     request: Request,
 ) -> Result<ChatStream, BedrockError> {
-    app.shared().check(model_id)?;
+    app.shared().check(&model_id.0)?;
     let chat_request = {
         let body = body::read(app, request.into_body()).await?;
         parse::converse_request(&body.bytes)?

@@ -17,6 +17,7 @@ use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::event_stream::EventEncoder;
 use crate::api::lifecycle::Phase;
 use crate::api::record::Record;
+use crate::api::refusal::Refusal;
 use crate::limits;
 use crate::pipeline::{ChatEvent, ChatStream};
 
@@ -46,8 +47,8 @@ async fn write(mut chat: ChatStream, app: &App, record: &Record, frames: &Sender
         let event = tokio::select! {
             event = chat.next() => event,
             () = &mut cut => {
-                let error = BedrockError::draining();
-                record.failed(&error);
+                let error = BedrockError::from(Refusal::Draining);
+                record.failed(error.failure_code());
                 // The reader may be gone too.
                 let _ = frames.try_send(encoder.exception(&error));
                 return;
@@ -64,8 +65,8 @@ async fn write(mut chat: ChatStream, app: &App, record: &Record, frames: &Sender
                 frame
             }
             ChatEvent::Failed(error) => {
-                let error = error.into();
-                record.failed(&error);
+                let error = BedrockError::from(error);
+                record.failed(error.failure_code());
                 encoder.exception(&error)
             }
         };
