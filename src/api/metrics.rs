@@ -126,7 +126,10 @@ impl Metrics {
 /// vLLM's values of `finished_reason`.
 fn finished_reason(reason: &StopReason) -> &'static str {
     match reason {
-        StopReason::EndTurn | StopReason::StopSequence(_) => "stop",
+        StopReason::EndTurn
+        | StopReason::StopSequence(_)
+        | StopReason::ToolUse
+        | StopReason::MalformedToolUse => "stop",
         StopReason::MaxTokens | StopReason::ContextWindowExceeded => "length",
     }
 }

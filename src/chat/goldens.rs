@@ -71,7 +71,7 @@ fn message(turn: &Turn) -> Message {
         "assistant" => Role::Assistant,
         other => panic!("unknown role {other}"),
     };
-    Message { role, content: turn.content.clone() }
+    Message::new(role, turn.content.as_str())
 }
 
 #[test]

@@ -8,16 +8,20 @@ mod detokenizer;
 pub(crate) mod fixture;
 #[cfg(test)]
 mod goldens;
+mod grammar;
 mod message;
 mod reasoning;
 mod stop;
 mod template;
 mod tokenizer;
+mod tools;
 
 pub use assets::{AssetsError, HfFiles, ReasoningTags, SamplingDefaults, TextAssets};
 pub use detokenizer::Detokenizer;
-pub use message::{Message, Role};
+pub use grammar::GrammarError;
+pub use message::{Message, Role, ToolCall, ToolChoice, ToolSpec};
 pub use reasoning::{ReasoningParser, Segment};
 pub use stop::{StopError, StopOutput, StopStrings};
 pub use template::{ChatTemplate, Prompt, TemplateError, TemplateInput};
 pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tools::ToolError;

@@ -20,5 +20,5 @@ mod tests;
 pub use handle::{Engine, EngineHandle, Generation};
 pub use request::{
     EngineConfig, EngineStats, FinishReason, GenerationError, GenerationRequest, GenerationSummary,
-    ReasoningBudget, SamplingParams, StartError, SubmitError, TokenEvent,
+    Priority, ReasoningBudget, SamplingParams, StartError, SubmitError, TokenEvent,
 };

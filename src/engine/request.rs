@@ -39,6 +39,15 @@ pub struct ReasoningBudget {
     pub closing_ids: Arc<[u32]>,
 }
 
+/// Who goes first when there is not room for all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
 #[derive(Debug, Clone)]
 pub struct GenerationRequest {
     pub prompt: Vec<u32>,
@@ -88,6 +97,9 @@ pub enum GenerationError {
     NotANumber,
     #[error("the model failed: {0}")]
     Model(String),
+    /// The text never says what was generated.
+    #[error("the constraint on the output failed: {0}")]
+    Constraint(String),
     #[error("the engine stopped before the request was finished")]
     EngineStopped,
 }

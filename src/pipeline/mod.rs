@@ -23,10 +23,14 @@ use crate::limits;
 
 // What a request is made of, how it can fail and what there is to observe: protocols see the layers
 // below through these names only.
-pub use crate::chat::{Message, Role, TemplateError, TokenizerError};
-pub use crate::engine::{EngineStats, GenerationError, SubmitError};
+pub use crate::chat::{
+    GrammarError, Message, Role, TemplateError, TokenizerError, ToolCall, ToolChoice, ToolError,
+    ToolSpec,
+};
+pub use crate::engine::{EngineStats, GenerationError, Priority, SubmitError};
 pub use request::{
-    ChatEvent, ChatRequest, ChatSummary, SamplingOverrides, StopReason, Timing, Usage,
+    ChatEvent, ChatRequest, ChatSummary, Input, OutputFormat, ReasoningFormat, SamplingOverrides,
+    StopReason, Timing, TokenLogprob, Usage,
 };
 pub use stream::ChatStream;
 
@@ -51,6 +55,12 @@ pub enum PipelineError {
          holds {limit} tokens"
     )]
     ContextExceeded { prompt_tokens: usize, max_tokens: usize, limit: usize },
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    #[error(transparent)]
+    Tools(#[from] ToolError),
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
     #[error(transparent)]
     Template(#[from] TemplateError),
     #[error(transparent)]
@@ -101,6 +111,17 @@ impl Pipeline {
         ))
     }
 
+    /// Tokens of the prompt that `input` and `tools` make.
+    pub async fn count_tokens(
+        &self,
+        input: Input,
+        tools: &[ToolSpec],
+    ) -> Result<usize, PipelineError> {
+        let mut request = ChatRequest::new(input);
+        request.tools = tools.to_vec();
+        Ok(self.prepare(request).await?.generation.prompt.len())
+    }
+
     /// Templates and tokenizers can be busy for a second on a long prompt, so they run off the
     /// asynchronous runtime.
     async fn prepare(&self, request: ChatRequest) -> Result<Prepared, PipelineError> {
@@ -122,8 +143,23 @@ fn prepare(
     max_model_len: usize,
 ) -> Result<Prepared, PipelineError> {
     let stop_strings = StopStrings::new(&request.stop_sequences)?;
+    let Input::Messages(messages) = &request.input else {
+        return Err(PipelineError::Unsupported("a prompt without messages"));
+    };
+    if !request.tools.is_empty() {
+        return Err(PipelineError::Unsupported("the use of tools"));
+    }
+    if request.output_format != OutputFormat::Text {
+        return Err(PipelineError::Unsupported("an output format"));
+    }
+    if request.logprobs.is_some() {
+        return Err(PipelineError::Unsupported("logprobs"));
+    }
+    if request.reasoning != ReasoningFormat::Split {
+        return Err(PipelineError::Unsupported("reasoning within the text"));
+    }
     let template = text.template.as_ref().ok_or(PipelineError::NoTemplate)?;
-    let input = TemplateInput { messages: &request.messages, add_generation_prompt: true };
+    let input = TemplateInput { messages, add_generation_prompt: true };
     let rendered = template.render(&input)?;
     let reasoning_open =
         text.reasoning.as_ref().is_some_and(|tags| rendered.ends_with_open_tag(&tags.open));

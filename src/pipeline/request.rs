@@ -1,15 +1,21 @@
 //! What a protocol asks of the pipeline and what it is told.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chat::Message;
-use crate::engine::GenerationError;
+use serde_json::Value;
+
+use crate::chat::{Message, ToolChoice, ToolSpec};
+use crate::engine::{GenerationError, Priority};
 
 /// A request after parsing: every protocol's wire type becomes this or an error.
 #[derive(Clone)]
 pub struct ChatRequest {
-    /// A system message, if any, comes first; then user and assistant take turns.
-    pub messages: Vec<Message>,
+    pub input: Input,
+    pub tools: Vec<ToolSpec>,
+    pub tool_choice: ToolChoice,
+    pub output_format: OutputFormat,
     /// `None`: [`limits::MAX_TOKENS_DEFAULT`](crate::limits::MAX_TOKENS_DEFAULT), or as many as
     /// the context has room for.
     pub max_tokens: Option<usize>,
@@ -19,19 +25,92 @@ pub struct ChatRequest {
     pub stop_sequences: Vec<String>,
     /// Tokens of reasoning after which the answer is forced to begin.
     pub reasoning_budget: Option<usize>,
+    pub reasoning: ReasoningFormat,
+    pub priority: Priority,
+    /// `Some`: the log probabilities of the answer's tokens, each with this many alternatives.
+    pub logprobs: Option<usize>,
+    /// Whose request it is: prefixes are shared within a tenant only.
+    pub tenant: Option<Arc<str>>,
+}
+
+impl ChatRequest {
+    /// With everything else as a client gets it that asks for nothing.
+    pub fn new(input: Input) -> Self {
+        Self {
+            input,
+            tools: Vec::new(),
+            tool_choice: ToolChoice::default(),
+            output_format: OutputFormat::default(),
+            max_tokens: None,
+            sampling: SamplingOverrides::default(),
+            stop_sequences: Vec::new(),
+            reasoning_budget: None,
+            reasoning: ReasoningFormat::default(),
+            priority: Priority::default(),
+            logprobs: None,
+            tenant: None,
+        }
+    }
 }
 
 /// Shows sizes, never text: stop sequences are as private as messages.
-impl std::fmt::Debug for ChatRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ChatRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChatRequest")
-            .field("messages", &self.messages)
+            .field("input", &self.input)
+            .field("num_tools", &self.tools.len())
             .field("max_tokens", &self.max_tokens)
             .field("sampling", &self.sampling)
             .field("num_stop_sequences", &self.stop_sequences.len())
             .field("reasoning_budget", &self.reasoning_budget)
-            .finish()
+            .field("reasoning", &self.reasoning)
+            .field("priority", &self.priority)
+            .field("logprobs", &self.logprobs)
+            .finish_non_exhaustive()
     }
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A system message, if any, comes first; then user and assistant take turns, and the
+    /// assistant's tool calls are followed by the tools' answers.
+    Messages(Vec<Message>),
+    /// A prompt as it is, in which the spelling of a control token is a control token.
+    Text(String),
+}
+
+/// Shows sizes, never text.
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Messages(messages) => messages.fmt(f),
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+        }
+    }
+}
+
+/// What the answer, after the reasoning, must look like.
+#[derive(Clone, Default, PartialEq)]
+pub enum OutputFormat {
+    #[default]
+    Text,
+    JsonObject,
+    JsonSchema(Value),
+    /// The whole answer matches.
+    Regex(String),
+    /// The answer is one of these.
+    Choice(Vec<String>),
+    /// A grammar in llguidance's dialect of Lark.
+    Grammar(String),
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReasoningFormat {
+    /// Reasoning and answer are events of their own.
+    #[default]
+    Split,
+    /// Everything is text, the tags included.
+    Inline,
 }
 
 /// What the client set; the checkpoint's and the program's defaults fill the rest.
@@ -50,8 +129,31 @@ pub struct SamplingOverrides {
 pub enum ChatEvent {
     Reasoning(String),
     Text(String),
+    /// A call begins; its arguments follow until [`ChatEvent::ToolCallEnd`].
+    ToolCallStart {
+        id: String,
+        name: String,
+    },
+    /// A piece of the JSON text of the arguments.
+    ToolCallArguments(String),
+    ToolCallEnd,
+    /// The tokens whose text was sent since the last of these, or follows, when the request asked
+    /// for them.
+    Logprobs(Vec<TokenLogprob>),
     Finished(ChatSummary),
     Failed(GenerationError),
+}
+
+/// A token of the answer and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// Its bytes as text; what is no UTF-8 on its own is replaced by U+FFFD.
+    pub text: String,
+    pub bytes: Vec<u8>,
+    /// Natural, before temperature and filters.
+    pub logprob: f32,
+    /// The most likely tokens in its place, most likely first.
+    pub top: Vec<(String, Vec<u8>, f32)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +169,10 @@ pub enum StopReason {
     MaxTokens,
     StopSequence(String),
     ContextWindowExceeded,
+    /// At least one tool call is complete.
+    ToolUse,
+    /// The model began a tool call and did not write a valid one.
+    MalformedToolUse,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +180,8 @@ pub struct Usage {
     /// Prompt tokens, those read from the prefix cache included.
     pub prompt_tokens: usize,
     pub cached_prompt_tokens: usize,
+    /// Prompt tokens that this request put into the prefix cache.
+    pub written_prompt_tokens: usize,
     pub generated_tokens: usize,
     pub reasoning_tokens: usize,
 }

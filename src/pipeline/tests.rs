@@ -8,17 +8,11 @@ use crate::limits;
 use crate::model::toy::ToyReply;
 use crate::pipeline::testing::{MAX_MODEL_LEN, answer_ids, endless, num_written, saying, scripted};
 use crate::pipeline::{
-    ChatEvent, ChatRequest, ChatSummary, Pipeline, PipelineError, SamplingOverrides, StopReason,
+    ChatEvent, ChatRequest, ChatSummary, Input, Pipeline, PipelineError, StopReason,
 };
 
 fn request(content: &str) -> ChatRequest {
-    ChatRequest {
-        messages: vec![Message { role: Role::User, content: content.to_owned() }],
-        max_tokens: None,
-        sampling: SamplingOverrides::default(),
-        stop_sequences: Vec::new(),
-        reasoning_budget: None,
-    }
+    ChatRequest::new(Input::Messages(vec![Message::new(Role::User, content)]))
 }
 
 /// Reasoning, text and summary of a request that is to end well.
@@ -34,6 +28,7 @@ async fn answer(pipeline: &Pipeline, request: ChatRequest) -> (String, String, C
                 return (reasoning, text, summary);
             }
             ChatEvent::Failed(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         }
     }
     panic!("the stream ended without a final event");

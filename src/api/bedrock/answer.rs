@@ -56,7 +56,6 @@ pub(super) struct TokenUsage {
     /// All that were read or written, from the cache or not.
     total_tokens: usize,
     cache_read_input_tokens: usize,
-    /// The prefix cache fills itself, which costs the client nothing.
     cache_write_input_tokens: usize,
 }
 
@@ -79,7 +78,7 @@ impl From<Usage> for TokenUsage {
             output_tokens: usage.generated_tokens,
             total_tokens: usage.prompt_tokens + usage.generated_tokens,
             cache_read_input_tokens: usage.cached_prompt_tokens,
-            cache_write_input_tokens: 0,
+            cache_write_input_tokens: usage.written_prompt_tokens,
         }
     }
 }
@@ -96,6 +95,8 @@ pub(super) fn stop_reason(reason: &StopReason) -> &'static str {
         StopReason::MaxTokens => "max_tokens",
         StopReason::StopSequence(_) => "stop_sequence",
         StopReason::ContextWindowExceeded => "model_context_window_exceeded",
+        StopReason::ToolUse => "tool_use",
+        StopReason::MalformedToolUse => "malformed_tool_use",
     }
 }
 
@@ -140,12 +141,13 @@ mod tests {
         let usage = Usage {
             prompt_tokens: 100,
             cached_prompt_tokens: 64,
+            written_prompt_tokens: 16,
             generated_tokens: 7,
             reasoning_tokens: 3,
         };
         let expected = concat!(
             r#"{"inputTokens":36,"outputTokens":7,"totalTokens":107,"#,
-            r#""cacheReadInputTokens":64,"cacheWriteInputTokens":0}"#,
+            r#""cacheReadInputTokens":64,"cacheWriteInputTokens":16}"#,
         );
         assert_eq!(serde_json::to_string(&TokenUsage::from(usage)).unwrap(), expected);
     }

@@ -9,7 +9,9 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::api::refusal::{FailureCode, Refusal};
-use crate::pipeline::{GenerationError, PipelineError, SubmitError, TemplateError, TokenizerError};
+use crate::pipeline::{
+    GenerationError, GrammarError, PipelineError, SubmitError, TemplateError, TokenizerError,
+};
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
@@ -139,7 +141,11 @@ impl From<PipelineError> for BedrockError {
             PipelineError::NoTemplate => Self::Validation(
                 "The model has no chat template and does not support Converse.".to_owned(),
             ),
+            PipelineError::Grammar(GrammarError::Busy) => Self::Throttling(error.to_string()),
             PipelineError::NoReasoning
+            | PipelineError::Unsupported(_)
+            | PipelineError::Tools(_)
+            | PipelineError::Grammar(_)
             | PipelineError::Template(TemplateError::Refused(_) | TemplateError::Runaway(_))
             | PipelineError::Tokenizer(
                 TokenizerError::TextTooLong { .. } | TokenizerError::Model(_),
@@ -189,9 +195,9 @@ impl From<SubmitError> for BedrockError {
 impl From<GenerationError> for BedrockError {
     fn from(error: GenerationError) -> Self {
         match error {
-            GenerationError::NotANumber | GenerationError::Model(_) => {
-                Self::ModelError(error.to_string())
-            }
+            GenerationError::NotANumber
+            | GenerationError::Model(_)
+            | GenerationError::Constraint(_) => Self::ModelError(error.to_string()),
             GenerationError::EngineStopped => Self::ServiceUnavailable(error.to_string()),
         }
     }

@@ -78,7 +78,8 @@ async fn collect(mut stream: ChatStream) -> Result<(Blocks, ChatSummary), Bedroc
     while let Some(event) = stream.next().await {
         match event {
             ChatEvent::Reasoning(text) => blocks.push_reasoning(&text),
-            ChatEvent::Text(text) => blocks.push_text(&text),
+            ChatEvent::Text(text) | ChatEvent::ToolCallArguments(text) => blocks.push_text(&text),
+            ChatEvent::ToolCallStart { .. } | ChatEvent::ToolCallEnd | ChatEvent::Logprobs(_) => {}
             ChatEvent::Finished(summary) => return Ok((blocks, summary)),
             ChatEvent::Failed(error) => return Err(error.into()),
         }

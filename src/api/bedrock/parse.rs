@@ -13,7 +13,7 @@ use crate::api::bedrock::wire::{
     ReasoningConfig, ReasoningSwitch, Role, TierType,
 };
 use crate::limits;
-use crate::pipeline::{self, ChatRequest, SamplingOverrides};
+use crate::pipeline::{self, ChatRequest, Input, SamplingOverrides};
 
 /// The deepest JSON that is read is serde_json's limit of 128 levels.
 pub(super) fn converse_request(body: &[u8]) -> Result<ChatRequest, BedrockError> {
@@ -48,11 +48,11 @@ impl TryFrom<ConverseRequest> for ChatRequest {
         }
         conversation(wire.messages.unwrap_or_default(), &mut messages)?;
         Ok(Self {
-            messages,
             max_tokens: max_tokens(config.max_tokens)?,
             sampling: sampling(&config, &fields)?,
             stop_sequences: config.stop_sequences.unwrap_or_default(),
             reasoning_budget: reasoning_budget(fields)?,
+            ..Self::new(Input::Messages(messages))
         })
     }
 }
@@ -121,7 +121,7 @@ fn system_message(blocks: Vec<ContentBlock>) -> Result<Option<pipeline::Message>
             Block::Reasoning => return Err(unsupported(&path, "Reasoning is not a prompt.")),
         }
     }
-    let message = |content| pipeline::Message { role: pipeline::Role::System, content };
+    let message = |content| pipeline::Message::new(pipeline::Role::System, content);
     Ok((!texts.is_empty()).then(|| message(texts.join("\n"))))
 }
 
@@ -204,7 +204,7 @@ fn parse_message(message: Message, index: usize) -> Result<pipeline::Message, Be
         return Err(invalid(format!("The value at `{path}` must hold a text block.")));
     }
     let role = if from_user { pipeline::Role::User } else { pipeline::Role::Assistant };
-    Ok(pipeline::Message { role, content: texts.join("\n") })
+    Ok(pipeline::Message::new(role, texts.join("\n")))
 }
 
 /// What is left of the union of content blocks.

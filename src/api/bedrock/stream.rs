@@ -41,7 +41,9 @@ async fn write(mut chat: ChatStream, app: &App, record: &Record, frames: &Sender
     let mut frame = encoder.message_start();
     let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
     loop {
-        if frames.send_timeout(frame, limits::WRITE_STALL_TIMEOUT).await.is_err() {
+        let written = frame.is_empty()
+            || frames.send_timeout(frame, limits::WRITE_STALL_TIMEOUT).await.is_ok();
+        if !written {
             return;
         }
         let event = tokio::select! {
@@ -57,7 +59,10 @@ async fn write(mut chat: ChatStream, app: &App, record: &Record, frames: &Sender
         let Some(event) = event else { return };
         frame = match event {
             ChatEvent::Reasoning(text) => encoder.reasoning(&text),
-            ChatEvent::Text(text) => encoder.text(&text),
+            ChatEvent::Text(text) | ChatEvent::ToolCallArguments(text) => encoder.text(&text),
+            ChatEvent::ToolCallStart { .. } | ChatEvent::ToolCallEnd | ChatEvent::Logprobs(_) => {
+                Bytes::new()
+            }
             ChatEvent::Finished(summary) => {
                 let usage = summary.usage.into();
                 let frame = encoder.finish(&summary.stop_reason, usage, record.elapsed().into());

@@ -97,6 +97,7 @@ impl ChatTemplate {
                     Role::System => "system",
                     Role::User => "user",
                     Role::Assistant => "assistant",
+                    Role::Tool => "tool",
                 };
                 Value::from_pairs([("role", role), ("content", content)])
             })

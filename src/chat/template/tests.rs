@@ -6,7 +6,7 @@ use super::*;
 use crate::chat::fixture;
 
 fn message(role: Role, content: &str) -> Message {
-    Message { role, content: content.to_owned() }
+    Message::new(role, content)
 }
 
 fn template(source: &str) -> ChatTemplate {

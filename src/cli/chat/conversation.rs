@@ -75,7 +75,7 @@ pub(super) fn run(
 /// Adds question and answer to the history. A turn that brought nothing leaves none of the two, so
 /// that user and assistant go on taking turns.
 fn turn(session: &mut Session, runtime: &Runtime, messages: &mut Vec<Message>, text: &str) {
-    messages.push(Message { role: Role::User, content: text.to_owned() });
+    messages.push(Message::new(Role::User, text));
     match runtime.block_on(session.answer(messages.clone())) {
         Ok(answer) if answer.text.trim().is_empty() => {
             messages.pop();
@@ -83,7 +83,7 @@ fn turn(session: &mut Session, runtime: &Runtime, messages: &mut Vec<Message>, t
                 note("There was no answer; the question is forgotten.");
             }
         }
-        Ok(answer) => messages.push(Message { role: Role::Assistant, content: answer.text }),
+        Ok(answer) => messages.push(Message::new(Role::Assistant, answer.text)),
         Err(error) => {
             messages.pop();
             note(&format!("{error:#}"));

@@ -19,7 +19,7 @@ use crate::cli::{
 use crate::hub::Hub;
 use crate::limits::CHAT_INPUT_BYTES_MAX;
 use crate::pipeline::{
-    ChatEvent, ChatRequest, ChatStream, ChatSummary, Pipeline, SamplingOverrides,
+    ChatEvent, ChatRequest, ChatStream, ChatSummary, Input, Pipeline, SamplingOverrides,
 };
 
 use self::render::{Look, Renderer};
@@ -50,11 +50,11 @@ pub(super) struct RequestOptions {
 impl RequestOptions {
     fn request(&self, messages: Vec<Message>) -> ChatRequest {
         ChatRequest {
-            messages,
             max_tokens: self.max_tokens,
             sampling: self.sampling,
             stop_sequences: self.stop_sequences.clone(),
             reasoning_budget: self.reasoning_budget,
+            ..ChatRequest::new(Input::Messages(messages))
         }
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
     match prompt {
         Some(prompt) => {
             let mut messages = system_message(options.system);
-            messages.push(Message { role: Role::User, content: prompt });
+            messages.push(Message::new(Role::User, prompt));
             let answer = runtime.block_on(session.answer(messages))?;
             Ok(answer.ended)
         }
@@ -84,7 +84,7 @@ pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
 }
 
 fn system_message(system: Option<String>) -> Vec<Message> {
-    system.map(|content| Message { role: Role::System, content }).into_iter().collect()
+    system.map(|content| Message::new(Role::System, content)).into_iter().collect()
 }
 
 /// What was typed after the command, what is piped in, or the first followed by the second.
@@ -168,6 +168,13 @@ async fn show<O: Write, E: Write>(
                 renderer.interrupted()?;
                 return Err(error.into());
             }
+            // The terminal asks for neither.
+            Some(
+                ChatEvent::ToolCallStart { .. }
+                | ChatEvent::ToolCallArguments(_)
+                | ChatEvent::ToolCallEnd
+                | ChatEvent::Logprobs(_),
+            ) => {}
             None => bail!("the answer broke off"),
         }
     }

@@ -212,6 +212,8 @@ fn stop_reason(reason: &StopReason) -> &'static str {
         StopReason::MaxTokens => "max_tokens",
         StopReason::StopSequence(_) => "stop_sequence",
         StopReason::ContextWindowExceeded => "model_context_window_exceeded",
+        StopReason::ToolUse => "tool_use",
+        StopReason::MalformedToolUse => "malformed_tool_use",
     }
 }
 
@@ -227,6 +229,7 @@ mod tests {
             usage: Usage {
                 prompt_tokens: 24,
                 cached_prompt_tokens: 16,
+                written_prompt_tokens: 0,
                 generated_tokens: 11,
                 reasoning_tokens: 4,
             },
