@@ -164,9 +164,9 @@ pub const REQUEST_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const BUFFERED_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// A body must have arrived after this time, which also sets a minimum rate.
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Requests wait this long for a model that is still loading: below the 60 s read timeout of
-/// boto3, whose retries would otherwise be spent in a second.
-pub const MODEL_LOAD_WAIT: Duration = Duration::from_secs(50);
+/// Requests wait this long for a model that is still loading, unless the operator says otherwise:
+/// below the 60 s read timeout of boto3, whose retries would otherwise be spent in a second.
+pub const MODEL_LOAD_WAIT_DEFAULT: Duration = Duration::from_secs(50);
 /// In-flight requests have this long after SIGTERM, unless the operator says otherwise: below
 /// the 60 s that KServe grants a pod.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
@@ -180,6 +180,8 @@ pub const CONTENT_BLOCKS_MAX: usize = 1_000;
 /// As the service model of Bedrock says.
 pub const REQUEST_METADATA_ENTRIES_MAX: usize = 16;
 pub const REQUEST_METADATA_CHARS_MAX: usize = 256;
+/// Entries of one page of a listing.
+pub const PAGE_RESULTS_MAX: usize = 1_000;
 /// Above 1 discourages repetition, below 1 encourages it; beyond these values text is noise.
 pub const REPETITION_PENALTY_MIN: f32 = 0.1;
 pub const REPETITION_PENALTY_MAX: f32 = 10.0;

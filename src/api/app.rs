@@ -9,36 +9,44 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use axum::routing::{MethodRouter, get};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::api::bedrock::{self, BedrockError};
 use crate::api::health;
 use crate::api::lifecycle::{Lifecycle, Phase};
 use crate::api::metrics::Metrics;
+use crate::api::models::{Models, ServedModel};
 use crate::api::record::{Operation, Record, RequestId};
 use crate::api::refusal::Refusal;
 use crate::limits;
-use crate::pipeline::Pipeline;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-
-/// Ids by which applications name DeepSeek-R1 on Bedrock. Where one model is served these mean it,
-/// whatever it is: an application moves here by changing its endpoint and nothing else.
-const DEFAULT_ALIASES: [&str; 2] = ["deepseek.r1-v1:0", "us.deepseek.r1-v1:0"];
 
 /// The state behind every handler.
 #[derive(Debug, Clone)]
 pub struct App(Arc<Shared>);
 
+#[derive(Debug, Clone, Copy)]
+pub struct AppOptions {
+    /// Requests wait this long for a model that is still loading.
+    pub model_load_wait: Duration,
+    /// Refuse reasoning in the history, as Bedrock does for DeepSeek-R1, where it is dropped
+    /// otherwise.
+    pub strict_reasoning: bool,
+}
+
+impl Default for AppOptions {
+    fn default() -> Self {
+        Self { model_load_wait: limits::MODEL_LOAD_WAIT_DEFAULT, strict_reasoning: false }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// The first is the model's own.
-    model_ids: Vec<String>,
-    /// `None` while the model is loading.
-    pipeline: watch::Receiver<Option<Pipeline>>,
+    pub(super) models: Models,
+    pub(super) options: AppOptions,
     pub(super) lifecycle: Lifecycle,
     pub(super) metrics: Arc<Metrics>,
     pub(super) in_flight: Arc<Semaphore>,
@@ -48,23 +56,16 @@ pub(super) struct Shared {
 }
 
 impl App {
-    /// `aliases` are further ids under which clients may ask for the model. The sender takes the
-    /// pipeline when the model is loaded; until then requests wait.
-    pub fn new(model_id: &str, aliases: &[String]) -> (Self, watch::Sender<Option<Pipeline>>) {
-        let (sender, pipeline) = watch::channel(None);
-        let mut model_ids = vec![model_id.to_owned()];
-        model_ids.extend(aliases.iter().cloned());
-        model_ids.extend(DEFAULT_ALIASES.map(str::to_owned));
-        let shared = Shared {
-            metrics: Arc::new(Metrics::new(model_id, pipeline.clone())),
-            model_ids,
-            pipeline,
+    pub fn new(models: Models, options: AppOptions) -> Self {
+        Self(Arc::new(Shared {
+            metrics: Arc::new(Metrics::new(models.all())),
+            models,
+            options,
             lifecycle: Lifecycle::new(),
             in_flight: Arc::new(Semaphore::new(limits::REQUESTS_IN_FLIGHT_MAX)),
             body_kib: Arc::new(Semaphore::new(limits::BUFFERED_BODY_BYTES_MAX / 1024)),
             first_request_timeout: limits::FIRST_REQUEST_TIMEOUT,
-        };
-        (Self(Arc::new(shared)), sender)
+        }))
     }
 
     #[cfg(test)]
@@ -80,13 +81,8 @@ impl App {
 
     /// Paths are split before they are decoded, so an id may hold an encoded slash.
     pub(super) fn router(&self) -> Router {
-        let admit = |operation| from_fn_with_state((self.clone(), operation), admit);
-        let converse = post(bedrock::converse).route_layer(admit(Operation::Converse));
-        let converse_stream =
-            post(bedrock::converse_stream).route_layer(admit(Operation::ConverseStream));
         Router::new()
-            .route("/model/{model_id}/converse", converse)
-            .route("/model/{model_id}/converse-stream", converse_stream)
+            .merge(bedrock::routes(self))
             .route("/health", get(health::health))
             .route("/ready", get(health::ready))
             .route("/metrics", get(health::metrics))
@@ -95,43 +91,27 @@ impl App {
             .layer(from_fn(identify))
             .with_state(self.clone())
     }
+
+    /// The route of an operation that takes a permit and has a record.
+    pub(super) fn admitted(
+        &self,
+        operation: Operation,
+        route: MethodRouter<Self>,
+    ) -> MethodRouter<Self> {
+        route.route_layer(from_fn_with_state((self.clone(), operation), admit))
+    }
 }
 
 impl Shared {
-    /// `None` while the model is loading.
-    pub(super) fn loaded(&self) -> Option<Pipeline> {
-        self.pipeline.borrow().clone()
-    }
-
-    pub(super) fn check(&self, model_id: &str) -> Result<(), Refusal> {
-        if self.serves(model_id) {
-            return Ok(());
-        }
-        let known = format!("`{}`", self.model_ids[0]);
-        Err(Refusal::ModelNotFound { id: model_id.to_owned(), known })
-    }
-
-    /// Waits while the model is loading.
-    pub(super) async fn pipeline(&self) -> Result<Pipeline, Refusal> {
-        let mut pipeline = self.pipeline.clone();
-        let loaded = timeout(limits::MODEL_LOAD_WAIT, pipeline.wait_for(Option::is_some)).await;
-        match loaded {
-            Ok(Ok(pipeline)) => Ok(pipeline.clone().expect("it was waited for")),
-            Ok(Err(_)) => Err(Refusal::Draining),
-            Err(_) => Err(Refusal::ModelNotReady),
-        }
-    }
-
-    /// An ARN stands for the id in its last part, as in
-    /// `arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.deepseek.r1-v1:0`.
-    fn serves(&self, id: &str) -> bool {
-        let knows = |id: &str| self.model_ids.iter().any(|known| known == id);
-        let resource = id.strip_prefix("arn:").and_then(|arn| arn.split_once('/'));
-        knows(id) || resource.is_some_and(|(_, resource)| knows(resource))
+    /// The model that a request names, noted in its record.
+    pub(super) fn resolve(&self, record: &Record, id: &str) -> Result<&ServedModel, Refusal> {
+        let model = self.models.find(id)?;
+        record.note_model(&model.id);
+        Ok(model)
     }
 }
 
-/// The segment of the path that names a model, decoded once.
+/// The segment `{model_id}` of the path, decoded once.
 pub(super) struct ModelId(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for ModelId {

@@ -7,12 +7,14 @@ mod connection;
 mod health;
 mod lifecycle;
 mod metrics;
+mod models;
 mod record;
 mod refusal;
 mod server;
 mod stall;
 
-pub use app::App;
+pub use app::{App, AppOptions};
+pub use models::{Alias, Models, ModelsError, PipelineSender};
 pub use server::{DrainOptions, serve};
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 //! Whoever holds the record keeps the request in flight. A record that is dropped without an
 //! outcome belongs to a client that went away. It holds no text.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::api::metrics::Metrics;
+use crate::api::metrics::{Metrics, Observation};
 use crate::api::refusal::FailureCode;
 use crate::pipeline::ChatSummary;
 
@@ -21,6 +21,11 @@ pub(super) struct RequestId(pub(super) Arc<str>);
 pub(super) enum Operation {
     Converse,
     ConverseStream,
+    ListFoundationModels,
+    GetFoundationModel,
+    GetFoundationModelAvailability,
+    ListInferenceProfiles,
+    GetInferenceProfile,
 }
 
 impl Operation {
@@ -28,6 +33,11 @@ impl Operation {
         match self {
             Self::Converse => "Converse",
             Self::ConverseStream => "ConverseStream",
+            Self::ListFoundationModels => "ListFoundationModels",
+            Self::GetFoundationModel => "GetFoundationModel",
+            Self::GetFoundationModelAvailability => "GetFoundationModelAvailability",
+            Self::ListInferenceProfiles => "ListInferenceProfiles",
+            Self::GetInferenceProfile => "GetInferenceProfile",
         }
     }
 }
@@ -44,6 +54,8 @@ pub(super) struct Record {
     started_at: Instant,
     metrics: Arc<Metrics>,
     permit: Option<OwnedSemaphorePermit>,
+    /// The model that the request means, once that is known.
+    model_id: OnceLock<Arc<str>>,
     outcome: Mutex<Outcome>,
 }
 
@@ -62,6 +74,7 @@ impl Record {
             started_at: Instant::now(),
             metrics,
             permit: None,
+            model_id: OnceLock::new(),
             outcome: Mutex::default(),
         }
     }
@@ -70,12 +83,22 @@ impl Record {
         self.permit = Some(permit);
     }
 
+    /// The first model counts.
+    pub(super) fn note_model(&self, model_id: &Arc<str>) {
+        let _ = self.model_id.set(Arc::clone(model_id));
+    }
+
     pub(super) fn elapsed(&self) -> Duration {
         self.started_at.elapsed()
     }
 
     pub(super) fn finished(&self, summary: ChatSummary) {
         self.set(OK, Some(summary));
+    }
+
+    /// Of an operation that no model works on.
+    pub(super) fn answered(&self) {
+        self.set(OK, None);
     }
 
     pub(super) fn failed(&self, code: FailureCode) {
@@ -103,11 +126,14 @@ impl Drop for Record {
         let outcome = self.outcome.get_mut().unwrap_or_else(PoisonError::into_inner);
         let code = outcome.code.unwrap_or(DISCONNECTED);
         let elapsed = self.started_at.elapsed();
-        self.metrics.observe(self.operation, code, elapsed, outcome.summary.as_ref());
+        let model_id = self.model_id.get();
+        let (operation, summary) = (self.operation, outcome.summary.as_ref());
+        self.metrics.observe(&Observation { model_id, operation, code, elapsed, summary });
         let usage = outcome.summary.as_ref().map(|it| it.usage).unwrap_or_default();
         tracing::info!(
             request_id = %self.request_id.0,
             operation = self.operation.name(),
+            model = model_id.map_or("", |id| &**id),
             code,
             elapsed_ms = elapsed.as_millis(),
             prompt_tokens = usage.prompt_tokens,

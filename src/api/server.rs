@@ -93,8 +93,10 @@ async fn drain(app: &App, options: DrainOptions) {
     shared.lifecycle.advance(Phase::Leaving);
     sleep(options.grace).await;
     shared.lifecycle.advance(Phase::Draining);
-    if let Some(pipeline) = shared.loaded() {
-        pipeline.engine().start_draining();
+    for model in shared.models.all() {
+        if let Some(pipeline) = model.loaded() {
+            pipeline.engine().start_draining();
+        }
     }
     let all_permits = u32::try_from(limits::REQUESTS_IN_FLIGHT_MAX).expect("it is small");
     let in_flight = shared.in_flight.acquire_many(all_permits);

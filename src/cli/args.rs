@@ -3,6 +3,7 @@
 
 mod environment;
 mod groups;
+mod served;
 mod values;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
@@ -14,7 +15,7 @@ use crate::cli::{
     bench::{BenchModel, BenchOptions, SyntheticModel},
     chat::ChatOptions,
     eval::EvalOptions,
-    load::{EngineOptions, ModelOptions, ModelSource},
+    load::{EngineOptions, ModelOptions},
     models::{ModelsCommand, SynthesizeOptions},
     report::Format,
     serve::ServeOptions,
@@ -25,6 +26,7 @@ use crate::model::weights::Quantization;
 
 pub(super) use self::environment::{THREAD_VARIABLES, no_color};
 use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
+use self::served::ServedArgs;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -39,7 +41,8 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct ServeCommand {
     pub server: ServeOptions,
-    pub model: ModelOptions,
+    /// In the order of the server's ids.
+    pub models: Vec<ModelOptions>,
     pub engine: EngineOptions,
 }
 
@@ -202,12 +205,16 @@ impl Cli {
 }
 
 const SERVE_HELP: &str = "\
-Clients ask for the model by its id; `deepseek.r1-v1:0` and `us.deepseek.r1-v1:0` mean it as well.
+Clients ask for a model by its id, by an alias, or by an ARN that ends in one; the prefix of a
+geography (`us.`, `cn.`, `global.`, …) is passed over. A server of one model answers to
+`deepseek.r1-v1:0` as well. Several models are loaded one after another.
 SIGTERM ends the server when the requests in flight are answered, a second signal at once.
 
 Examples:
   outcrop serve --model smollm2-135m
   outcrop serve --model model.gguf --model-id my-model --listen 0.0.0.0:8080 --kv-cache-memory 8GiB
+  outcrop serve --model deepseek-r1-distill-qwen-7b --model smollm2-135m \\
+      --alias us.deepseek.r1-v1:0=deepseek-r1-distill-qwen-7b --alias '*=smollm2-135m'
   aws bedrock-runtime converse --endpoint-url http://127.0.0.1:8080 --model-id smollm2-135m \\
       --messages '[{\"role\": \"user\", \"content\": [{\"text\": \"Hello\"}]}]'";
 
@@ -215,16 +222,10 @@ Examples:
 #[command(after_help = SERVE_HELP)]
 struct ServeArgs {
     #[command(flatten)]
-    model: ModelArgs,
+    served: ServedArgs,
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, env = "OUTCROP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The id that clients use [default: the catalogue's id, or the file's name]
-    #[arg(long, env = "OUTCROP_MODEL_ID", value_name = "ID")]
-    model_id: Option<String>,
-    /// A further id or ARN that means the model; can be repeated
-    #[arg(long = "alias", value_name = "ID")]
-    aliases: Vec<String>,
     /// Seconds in which requests are still accepted after SIGTERM, while load balancers look away
     #[arg(long, env = "OUTCROP_DRAIN_GRACE", value_name = "SECONDS", default_value = "0")]
     drain_grace: u64,
@@ -238,18 +239,19 @@ struct ServeArgs {
 
 impl ServeArgs {
     fn into_command(self) -> Result<ServeCommand, clap::Error> {
-        let model = self.model.into_options()?;
-        let model_id = match (self.model_id, &model.source) {
-            (Some(id), _) => id,
-            (None, ModelSource::Catalogue(selection)) => selection.model.id.clone(),
-            (None, source @ ModelSource::Path(_)) => source.name(),
-        };
+        let served = self.served.into_options()?;
         let drain = DrainOptions {
             grace: Duration::from_secs(self.drain_grace),
             timeout: Duration::from_secs(self.drain_timeout),
         };
-        let server = ServeOptions { listen: self.listen, model_id, aliases: self.aliases, drain };
-        Ok(ServeCommand { server, model, engine: self.engine.into_options() })
+        let server = ServeOptions {
+            listen: self.listen,
+            model_ids: served.ids,
+            aliases: served.aliases,
+            app: served.app,
+            drain,
+        };
+        Ok(ServeCommand { server, models: served.models, engine: self.engine.into_options() })
     }
 }
 

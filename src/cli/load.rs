@@ -66,7 +66,7 @@ impl ModelSource {
 pub(super) struct EngineOptions {
     pub config: EngineConfig,
     pub kv_cache_dtype: KvDtype,
-    /// `None`: [`KV_CACHE_SHARE`] of the memory that the weights leave.
+    /// Of all models together. `None`: [`KV_CACHE_SHARE`] of the memory that the weights leave.
     pub kv_cache_bytes: Option<u64>,
 }
 
@@ -76,20 +76,52 @@ const KV_CACHE_SHARE: f64 = 0.5;
 /// Where the system does not say how much memory there is.
 const KV_CACHE_BYTES_UNKNOWN: u64 = 2 << 30;
 
+/// One model, which has the machine's memory to itself.
 pub(super) fn load(
     model: &ModelOptions,
     engine: &EngineOptions,
     hub: &Hub,
 ) -> anyhow::Result<Loaded> {
-    let path = model.source.locate(hub)?;
-    let weight_bytes = size_on_disk(&path);
+    let mut only = None;
+    load_all(std::slice::from_ref(model), engine, hub, &mut |_, loaded| only = Some(loaded))?;
+    only.context("no model was loaded")
+}
+
+/// One after another, for each takes all threads while it loads. `publish` is told each model's
+/// position as soon as it is ready. All are on this machine before the first is loaded, so that
+/// the memory for keys and values is divided knowing what all weights take.
+pub(super) fn load_all(
+    models: &[ModelOptions],
+    engine: &EngineOptions,
+    hub: &Hub,
+    publish: &mut dyn FnMut(usize, Loaded),
+) -> anyhow::Result<()> {
+    let mut paths = Vec::new();
+    for model in models {
+        paths.push(model.source.locate(hub)?);
+    }
+    let sizes: Vec<_> = paths.iter().map(|path| size_on_disk(path)).collect();
     let kv_cache_bytes = match engine.kv_cache_bytes {
         Some(bytes) => bytes,
-        None => default_kv_cache_bytes(machine::available_memory(), weight_bytes),
+        None => default_kv_cache_bytes(machine::available_memory(), sizes.iter().sum()),
     };
+    let share = kv_cache_bytes / models.len().max(1) as u64;
+    for (index, ((model, path), &weight_bytes)) in models.iter().zip(&paths).zip(&sizes).enumerate()
+    {
+        publish(index, load_one(model, path, weight_bytes, (engine, share))?);
+    }
+    Ok(())
+}
+
+fn load_one(
+    model: &ModelOptions,
+    path: &Path,
+    weight_bytes: u64,
+    (engine, kv_cache_bytes): (&EngineOptions, u64),
+) -> anyhow::Result<Loaded> {
     let bar = progress::bytes("loading", weight_bytes);
     let options = LoadOptions {
-        path: &path,
+        path,
         quantize: model.quantize,
         kv_cache_dtype: engine.kv_cache_dtype,
         kv_cache_bytes,

@@ -67,8 +67,8 @@ fn execute(command: Command, hub: Hub) -> anyhow::Result<Ended> {
 }
 
 fn serve(options: ServeCommand, hub: Hub) -> anyhow::Result<()> {
-    let ServeCommand { server, model, engine } = options;
-    serve::run(server, move || load::load(&model, &engine, &hub))
+    let ServeCommand { server, models, engine } = options;
+    serve::run(server, move |publish| load::load_all(&models, &engine, &hub, publish))
 }
 
 /// One line: what failed, and why down to the cause.

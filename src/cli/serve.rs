@@ -1,4 +1,4 @@
-//! `outcrop serve`: the Bedrock endpoint of one model, until a signal ends it.
+//! `outcrop serve`: the Bedrock endpoint of one or more models, until a signal ends it.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::api::{self, App, DrainOptions};
+use crate::api::{self, Alias, App, AppOptions, DrainOptions, Models, PipelineSender};
 use crate::pipeline::load::Loaded;
 
 /// What a shell reports for a program that a second Ctrl-C ended.
@@ -19,19 +19,21 @@ const EXIT_INTERRUPTED: i32 = 130;
 #[derive(Debug, Clone)]
 pub(super) struct ServeOptions {
     pub listen: SocketAddr,
-    /// The id under which clients ask for the model. `deepseek.r1-v1:0` and
-    /// `us.deepseek.r1-v1:0` mean it as well, alone or at the end of an ARN.
-    pub model_id: String,
-    /// Further ids or whole ARNs.
-    pub aliases: Vec<String>,
+    /// The ids under which clients ask for the models.
+    pub model_ids: Vec<String>,
+    pub aliases: Vec<Alias>,
+    pub app: AppOptions,
     pub drain: DrainOptions,
 }
+
+/// Is told of each model as it becomes ready, by its position.
+pub(super) type Publish<'a> = dyn FnMut(usize, Loaded) + 'a;
 
 /// Listens at once, so that probes are answered and requests wait while `load` is at work, and
 /// serves until SIGTERM or SIGINT. A second signal ends the program without waiting.
 pub(super) fn run(
     options: ServeOptions,
-    load: impl FnOnce() -> anyhow::Result<Loaded> + Send + 'static,
+    load: impl FnOnce(&mut Publish<'_>) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(options, load))
@@ -39,39 +41,47 @@ pub(super) fn run(
 
 async fn serve(
     options: ServeOptions,
-    load: impl FnOnce() -> anyhow::Result<Loaded> + Send + 'static,
+    load: impl FnOnce(&mut Publish<'_>) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = listener.local_addr()?;
-    let (app, pipeline) = App::new(&options.model_id, &options.aliases);
+    let (models, pipelines) = Models::new(&options.model_ids, &options.aliases)?;
+    let app = App::new(models, options.app);
     let stop = stop_signal()?;
     let server = tokio::spawn(api::serve(listener, app, options.drain, stop));
     tokio::pin!(server);
     tokio::select! {
         ended = &mut server => return Ok(ended?),
-        loaded = loaded(load) => {
-            pipeline.send_replace(Some(loaded?.pipeline));
-            announce(&options.model_id, address)?;
+        loaded = all_loaded(load, pipelines) => {
+            loaded?;
+            announce(&options.model_ids, address)?;
         }
     }
     Ok(server.await?)
 }
 
-/// On a thread of its own: a signal need not wait for the end of loading.
-async fn loaded(
-    load: impl FnOnce() -> anyhow::Result<Loaded> + Send + 'static,
-) -> anyhow::Result<Loaded> {
+/// On a thread of its own: a signal need not wait for the end of loading. A model answers as soon
+/// as it is loaded, while the next one is still loading.
+async fn all_loaded(
+    load: impl FnOnce(&mut Publish<'_>) -> anyhow::Result<()> + Send + 'static,
+    pipelines: Vec<PipelineSender>,
+) -> anyhow::Result<()> {
     let (sender, receiver) = oneshot::channel();
-    // Nobody waits for the result any more when the server has stopped.
-    thread::Builder::new().name("load".into()).spawn(move || drop(sender.send(load())))?;
+    thread::Builder::new().name("load".into()).spawn(move || {
+        let mut publish = |index: usize, loaded: Loaded| {
+            pipelines[index].send_replace(Some(loaded.pipeline));
+        };
+        // Nobody waits for the result any more when the server has stopped.
+        drop(sender.send(load(&mut publish)));
+    })?;
     receiver.await.map_err(|_| anyhow!("loading the model panicked"))?
 }
 
 /// Scripts wait for this line.
-fn announce(model_id: &str, address: SocketAddr) -> anyhow::Result<()> {
+fn announce(model_ids: &[String], address: SocketAddr) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "Serving {model_id} on http://{address}")?;
+    writeln!(stdout, "Serving {} on http://{address}", model_ids.join(", "))?;
     Ok(stdout.flush()?)
 }
 

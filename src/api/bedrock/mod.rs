@@ -1,6 +1,7 @@
-//! The Bedrock Runtime protocol: Converse and ConverseStream.
+//! The Bedrock protocol: Converse, ConverseStream, and what models there are.
 
 mod answer;
+mod control;
 mod error;
 mod event_stream;
 mod parse;
@@ -9,15 +10,17 @@ mod wire;
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Router};
+use serde::Serialize;
 
 use crate::api::app::{App, ModelId};
 use crate::api::body;
 use crate::api::lifecycle::Phase;
-use crate::api::record::Record;
+use crate::api::record::{Operation, Record};
 use crate::api::refusal::Refusal;
 use crate::pipeline::{ChatEvent, ChatStream, ChatSummary};
 
@@ -25,14 +28,23 @@ use answer::{Blocks, ConverseAnswer, Message, Output, stop_reason};
 
 pub(in crate::api) use error::BedrockError;
 
+pub(in crate::api) fn routes(app: &App) -> Router<App> {
+    let converse = app.admitted(Operation::Converse, post(converse));
+    let converse_stream = app.admitted(Operation::ConverseStream, post(converse_stream));
+    Router::new()
+        .route("/model/{model_id}/converse", converse)
+        .route("/model/{model_id}/converse-stream", converse_stream)
+        .merge(control::routes(app))
+}
+
 /// The whole answer at once.
-pub(in crate::api) async fn converse(
+async fn converse(
     State(app): State<App>,
     Extension(record): Extension<Arc<Record>>,
     model_id: ModelId,
     request: Request,
 ) -> Result<Response, BedrockError> {
-    let stream = start(&app, &model_id, request).await?;
+    let stream = start(&app, &record, &model_id, request).await?;
     let (blocks, summary) = tokio::select! {
         answer = collect(stream) => answer?,
         () = app.shared().lifecycle.reached(Phase::Cut) => return Err(Refusal::Draining.into()),
@@ -44,32 +56,32 @@ pub(in crate::api) async fn converse(
         metrics: record.elapsed().into(),
     };
     record.finished(summary);
-    let json = serde_json::to_string(&answer).expect("structs of strings and numbers are JSON");
-    Ok(with_content_type(json, "application/json"))
+    Ok(json_answer(&answer))
 }
 
 /// The answer as it is written. What can be refused is refused before the stream begins.
-pub(in crate::api) async fn converse_stream(
+async fn converse_stream(
     State(app): State<App>,
     Extension(record): Extension<Arc<Record>>,
     model_id: ModelId,
     request: Request,
 ) -> Result<Response, BedrockError> {
-    let stream = start(&app, &model_id, request).await?;
+    let stream = start(&app, &record, &model_id, request).await?;
     Ok(with_content_type(stream::body(stream, app, record), event_stream::CONTENT_TYPE))
 }
 
 async fn start(
     app: &App,
+    record: &Record,
     model_id: &ModelId,
     request: Request,
 ) -> Result<ChatStream, BedrockError> {
-    app.shared().check(&model_id.0)?;
+    let model = app.shared().resolve(record, &model_id.0)?;
     let chat_request = {
         let body = body::read(app, request.into_body()).await?;
         parse::converse_request(&body.bytes)?
     };
-    let pipeline = app.shared().pipeline().await?;
+    let pipeline = model.pipeline(app.shared().options.model_load_wait).await?;
     Ok(pipeline.run(chat_request).await?)
 }
 
@@ -85,6 +97,11 @@ async fn collect(mut stream: ChatStream) -> Result<(Blocks, ChatSummary), Bedroc
         }
     }
     unreachable!("every stream ends in Finished or Failed")
+}
+
+fn json_answer(answer: &impl Serialize) -> Response {
+    let json = serde_json::to_string(answer).expect("structs of strings and numbers are JSON");
+    with_content_type(json, "application/json")
 }
 
 fn with_content_type(body: impl IntoResponse, content_type: &'static str) -> Response {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::tests::{TestServer, ask, client};
-use crate::api::{App, DrainOptions, serve};
+use crate::api::tests::{TestServer, app_of_toy, ask, client};
+use crate::api::{DrainOptions, serve};
 use crate::chat::fixture;
 use crate::model::toy::ToyReply;
 use crate::pipeline::testing::{control_id, num_written, saying, scripted};
@@ -173,7 +173,7 @@ async fn a_body_may_come_in_tiny_chunks() {
 async fn requests_wait_for_a_model_that_is_loading() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (app, sender) = App::new("toy", &[]);
+    let (app, sender) = app_of_toy();
     let drain = DrainOptions { grace: Duration::ZERO, timeout: Duration::ZERO };
     let server = tokio::spawn(serve(listener, app, drain, std::future::pending()));
     let status = async |path| {

@@ -4,6 +4,7 @@ mod client;
 mod converse;
 mod disconnects;
 mod drain;
+mod models;
 mod refusals;
 mod stream;
 
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::api::{App, DrainOptions, serve};
+use crate::api::{Alias, App, AppOptions, DrainOptions, Models, PipelineSender, serve};
 use crate::pipeline::Pipeline;
 
 use client::Answer;
@@ -36,7 +37,7 @@ impl TestServer {
     async fn start_with(pipeline: Pipeline, drain: DrainOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (app, sender) = App::new("toy", &["custom/alias".to_owned()]);
+        let (app, sender) = app_of_toy();
         sender.send_replace(Some(pipeline.clone()));
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, app, drain, async {
@@ -73,6 +74,13 @@ impl TestServer {
         }
         panic!("the engine is not idle: {:?}", self.pipeline.engine().stats());
     }
+}
+
+/// An app that waits for its only model, `toy`.
+fn app_of_toy() -> (App, PipelineSender) {
+    let alias = Alias { name: "custom/alias".to_owned(), model_id: None };
+    let (models, mut senders) = Models::new(&["toy".to_owned()], &[alias]).unwrap();
+    (App::new(models, AppOptions::default()), senders.remove(0))
 }
 
 /// A request of one user message, with further members.

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::api::tests::{TestServer, ask, client};
-use crate::api::{App, DrainOptions, serve};
+use crate::api::tests::{TestServer, app_of_toy, ask, client};
+use crate::api::{DrainOptions, serve};
 use crate::engine::EngineConfig;
 use crate::limits;
 use crate::model::toy::ToyReply;
@@ -263,7 +263,7 @@ async fn a_head_that_is_too_large_is_refused() {
 async fn slow_request_heads_lose_their_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (app, _sender) = App::new("toy", &[]);
+    let (app, _sender) = app_of_toy();
     let app = app.with_first_request_timeout(Duration::from_millis(100));
     let drain = DrainOptions { grace: Duration::ZERO, timeout: Duration::ZERO };
     let server = tokio::spawn(serve(listener, app, drain, std::future::pending()));

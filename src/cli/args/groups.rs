@@ -33,7 +33,7 @@ impl ModelArgs {
 
 /// Something that looks like a path is one; everything else is an id first, so that a stray file
 /// cannot take a model's place.
-fn model_source(text: &str) -> Result<ModelSource, clap::Error> {
+pub(super) fn model_source(text: &str) -> Result<ModelSource, clap::Error> {
     let path = PathBuf::from(text);
     let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     let looks_like_path = is_gguf || text.contains('/') || text.starts_with('.');
@@ -103,7 +103,8 @@ pub(super) struct EngineArgs {
         default_value_t = KvDtypeArg::F16
     )]
     kv_cache_dtype: KvDtypeArg,
-    /// Memory for keys and values, such as 4GiB [default: half of what the weights leave free]
+    /// Memory for keys and values, such as 4GiB of all models together [default: half of what the
+    /// weights leave free]
     #[arg(
         long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes
     )]

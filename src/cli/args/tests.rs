@@ -75,17 +75,38 @@ fn a_served_model_is_known_by_its_id_or_its_file() {
         other => panic!("{line}: {other:?}"),
     };
     let command = served("serve --model smollm2-135m:q4_1");
-    assert_eq!(command.server.model_id, "smollm2-135m");
+    assert_eq!(command.server.model_ids, ["smollm2-135m"]);
     assert_eq!(command.server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(command.engine.kv_cache_bytes, None);
     let line = "serve --model models/smollm2-135m.toml --kv-cache-memory 2GiB --no-prefix-cache \
                 --max-model-len 4096 --drain-grace 5";
     let command = served(line);
-    assert_eq!(command.server.model_id, "smollm2-135m");
+    assert_eq!(command.server.model_ids, ["smollm2-135m"]);
     assert_eq!(command.server.drain.grace, Duration::from_secs(5));
     assert_eq!(command.engine.kv_cache_bytes, Some(2 << 30));
     assert!(!command.engine.config.prefix_cache);
     assert_eq!(command.engine.config.max_model_len, 4096);
+}
+
+#[test]
+fn several_models_have_their_own_ids_and_aliases() {
+    let line = "serve --model smollm2-135m --model models/smollm2-135m.toml --model-id a \
+                --model-id b --alias x=b --alias *=a --model-load-wait 5 --strict-reasoning";
+    let Ok(Command::Serve(command)) = parse(line) else { panic!("{:?}", parse(line)) };
+    assert_eq!(command.server.model_ids, ["a", "b"]);
+    assert_eq!(command.server.aliases[0].model_id.as_deref(), Some("b"));
+    assert_eq!(command.server.app.model_load_wait, Duration::from_secs(5));
+    assert!(command.server.app.strict_reasoning);
+    assert!(matches!(command.models[1].source, ModelSource::Path(_)));
+    for (line, named) in [
+        ("serve", "--model"),
+        ("serve --model smollm2-135m --model smollm2-135m", "two models have the id"),
+        ("serve --model smollm2-135m --model-id a --model-id b", "2 ids for 1 models"),
+        ("serve --model smollm2-135m --alias x=other", "means `other`"),
+    ] {
+        let error = refusal(line);
+        assert!(error.contains(named), "{line}: {error}");
+    }
 }
 
 #[test]
