@@ -8,6 +8,7 @@ pub mod cli;
 pub mod engine;
 pub mod format;
 pub mod hub;
+pub mod keys;
 pub mod limits;
 pub mod model;
 pub mod ops;

@@ -188,6 +188,37 @@ pub const REPETITION_PENALTY_MAX: f32 = 10.0;
 
 const _: () = assert!(REQUEST_BODY_BYTES_MAX <= BUFFERED_BODY_BYTES_MAX);
 
+/// How far a client's clock may be off, as for AWS.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// How long a presigned request is good at most, as for AWS.
+pub const PRESIGNED_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long a short-term Bedrock key is good at most, as for AWS.
+pub const SHORT_TERM_KEY_EXPIRY_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+/// A short-term key is one presigned request of some 400 bytes in base64; one of AWS with a session
+/// token reaches 3 KiB.
+pub const SHORT_TERM_KEY_BYTES_MAX: usize = 8 * 1024;
+const _: () = assert!(SHORT_TERM_KEY_BYTES_MAX < HEADER_BYTES_MAX);
+/// A handshake takes a few round trips; a client that does not finish has no request either.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Certificates of one chain; public ones have two to four.
+pub const TLS_CHAIN_BYTES_MAX: u64 = 1 << 20;
+/// Files that may change under a running server, keys and certificates, are looked at this often:
+/// soon enough for a revocation, and one `stat` a second costs nothing.
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+// ---- keys ----
+
+/// Keys, revoked ones included. More people than that want a directory, not a file.
+pub const KEYS_MAX: usize = 10_000;
+/// Room for [`KEYS_MAX`] keys of the usual 400 bytes, with long lists of models for some.
+pub const KEYS_FILE_BYTES_MAX: u64 = 16 << 20;
+/// Our ids have 20, as AWS's; theirs may have 128.
+pub const KEY_ID_BYTES_MAX: usize = 128;
+/// As long as AWS's names of users may be twice over.
+pub const KEY_NAME_CHARS_MAX: usize = 128;
+/// A server holds a handful of models; each may be listed under several names.
+pub const KEY_MODELS_MAX: usize = 256;
+
 // ---- cli ----
 
 /// Piped into `outcrop chat`: far above what any supported context length can hold as text.

@@ -32,11 +32,14 @@ const LAYERS: &[Layer] = &[
     Layer { name: "engine", uses: &["model"], tests_use: &[] },
     Layer { name: "chat", uses: &["format"], tests_use: &[] },
     Layer { name: "pipeline", uses: &["engine", "chat", "model"], tests_use: &["format"] },
-    Layer { name: "api", uses: &["pipeline"], tests_use: &["engine", "chat", "model"] },
+    Layer { name: "keys", uses: &[], tests_use: &[] },
+    Layer { name: "api", uses: &["pipeline", "keys"], tests_use: &["engine", "chat", "model"] },
     Layer { name: "hub", uses: &["format"], tests_use: &[] },
     Layer {
         name: "cli",
-        uses: &["api", "pipeline", "hub", "chat", "engine", "model", "ops", "format", "kernels"],
+        uses: &[
+            "api", "pipeline", "keys", "hub", "chat", "engine", "model", "ops", "format", "kernels",
+        ],
         tests_use: &[],
     },
 ];

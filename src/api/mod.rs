@@ -11,6 +11,7 @@ mod models;
 mod record;
 mod refusal;
 mod server;
+pub mod sigv4;
 mod stall;
 
 pub use app::{App, AppOptions};
