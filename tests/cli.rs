@@ -125,3 +125,47 @@ fn threads_can_be_chosen_and_the_figures_say_so() {
     assert!(report["rows"][1]["memory_share"].as_f64().expect("measured") > 0.0);
     assert!(report["peak_memory_bytes"].as_u64().expect("known") > 98_000_000);
 }
+
+/// Made, listed, limited and revoked by separate runs of the program, as an operator does it.
+#[test]
+fn keys_live_in_their_file_and_show_their_secret_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (file, key_file) = (path("folder/keys.toml"), path("seal.key"));
+    let run = |arguments: &[&str]| {
+        let place = ["--keys", &file, "--key-file", &key_file];
+        outcrop(&[&["keys"], arguments, &place].concat(), "")
+    };
+    let json = |arguments: &[&str]| -> Value {
+        let output = run(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let issued = json(&["create", "batch", "--tokens-per-minute", "500", "--model", "toy"]);
+    let secret = issued["environment"]["AWS_SECRET_ACCESS_KEY"].as_str().expect("shown once");
+    assert_eq!(issued["environment"]["AWS_ACCESS_KEY_ID"], issued["id"]);
+    assert_eq!(secret.len(), 40);
+    let output = run(&["create", "app", "--kind", "bearer", "--expires", "90d"]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("\nAWS_BEARER_TOKEN_BEDROCK=outcrop-key-"), "{shown}");
+
+    let limited = json(&["limit", "batch", "--tokens-per-minute", "0", "--max-concurrent", "2"]);
+    assert_eq!(
+        (&limited["tokens_per_minute"], &limited["max_concurrent"]),
+        (&Value::Null, &2.into())
+    );
+    assert_eq!(limited["models"][0], "toy");
+    assert_eq!(json(&["revoke", "batch"])["status"], "revoked");
+    let listed = json(&["list"]);
+    let status = |index: usize| (&listed[index]["name"], &listed[index]["status"]);
+    assert_eq!(status(0), (&"batch".into(), &"revoked".into()));
+    assert_eq!(status(1), (&"app".into(), &"active".into()));
+    assert!(!text(&run(&["list"]).stdout).contains(secret));
+
+    let again = run(&["revoke", "batch"]);
+    assert!(!again.status.success());
+    assert!(text(&again.stderr).contains("the key `batch` is revoked"));
+    std::fs::write(&file, "version = 1\nnonsense = 1\n").expect("writable");
+    let broken = text(&run(&["list"]).stderr);
+    assert!(broken.contains("keys.toml` is not a file of keys: line 2"), "{broken}");
+}

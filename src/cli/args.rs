@@ -1,6 +1,7 @@
 //! What was typed, and what it means: the only reader of flags and environment. The rest of the
 //! program is handed typed options.
 
+mod access;
 mod environment;
 mod groups;
 mod served;
@@ -15,6 +16,7 @@ use crate::cli::{
     bench::{BenchModel, BenchOptions, SyntheticModel},
     chat::ChatOptions,
     eval::EvalOptions,
+    keys::KeysCommand,
     load::{EngineOptions, ModelOptions},
     models::{ModelsCommand, SynthesizeOptions},
     report::Format,
@@ -24,6 +26,7 @@ use crate::hub::{self, CatalogueModel, Hub, HubOptions, Selection};
 use crate::limits;
 use crate::model::weights::Quantization;
 
+use self::access::KeysArgs;
 pub(super) use self::environment::{THREAD_VARIABLES, no_color};
 use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
 use self::served::ServedArgs;
@@ -36,6 +39,7 @@ pub(super) enum Command {
     Bench(BenchOptions),
     Eval(EvalCommand),
     Models(ModelsCommand),
+    Keys(KeysCommand),
 }
 
 #[derive(Debug)]
@@ -178,6 +182,8 @@ enum CommandArgs {
     /// List, download, describe and synthesize models
     #[command(subcommand)]
     Models(ModelsArgs),
+    /// Make, list, limit and revoke the keys that clients of a server need
+    Keys(KeysArgs),
 }
 
 impl Cli {
@@ -186,10 +192,13 @@ impl Cli {
         // A conversation and a table of figures have standard error to themselves.
         let usual = match self.command {
             CommandArgs::Serve(_) | CommandArgs::Models(_) => "info",
-            CommandArgs::Chat(_) | CommandArgs::Bench(_) | CommandArgs::Eval(_) => "warn",
+            CommandArgs::Chat(_)
+            | CommandArgs::Bench(_)
+            | CommandArgs::Eval(_)
+            | CommandArgs::Keys(_) => "warn",
         };
         let log = LogOptions {
-            filter: self.global.log.unwrap_or_else(|| usual.to_owned()),
+            filter: self.global.log.clone().unwrap_or_else(|| usual.to_owned()),
             json: self.global.log_format == LogFormat::Json,
         };
         let threads = environment::threads(self.global.threads);
@@ -199,6 +208,7 @@ impl Cli {
             CommandArgs::Bench(args) => Command::Bench(args.into_options()?),
             CommandArgs::Eval(args) => Command::Eval(args.into_command()?),
             CommandArgs::Models(args) => Command::Models(args.into_command()?),
+            CommandArgs::Keys(args) => Command::Keys(args.into_command(&self.global)?),
         };
         Ok(Invocation { command, hub, log, threads })
     }

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod chat;
 mod eval;
+mod keys;
 mod load;
 mod machine;
 mod models;
@@ -63,6 +64,7 @@ fn execute(command: Command, hub: Hub) -> anyhow::Result<Ended> {
         Command::Bench(options) => bench::run(&options, &hub).map(|()| Ended::Whole),
         Command::Eval(options) => eval::run(&options.located(&hub)?).map(|()| Ended::Whole),
         Command::Models(command) => models::run(command, &hub).map(|()| Ended::Whole),
+        Command::Keys(command) => keys::run(command).map(|()| Ended::Whole),
     }
 }
 

@@ -33,9 +33,9 @@ pub struct FileVersion(Option<(u64, u64, u64, SystemTime)>);
 impl FileVersion {
     /// A file that cannot be looked at is as good as none.
     pub fn of(path: &Path) -> Self {
-        let version = fs::metadata(path).ok().and_then(|it| {
-            Some((it.dev(), it.ino(), it.len(), it.modified().ok()?))
-        });
+        let version = fs::metadata(path)
+            .ok()
+            .and_then(|it| Some((it.dev(), it.ino(), it.len(), it.modified().ok()?)));
         Self(version)
     }
 }
@@ -151,9 +151,7 @@ impl KeyStore {
             let key = select(keys, selector)?;
             let old = key.limits();
             key.set_limits(KeyLimits {
-                requests_per_minute: changes
-                    .requests_per_minute
-                    .unwrap_or(old.requests_per_minute),
+                requests_per_minute: changes.requests_per_minute.unwrap_or(old.requests_per_minute),
                 tokens_per_minute: changes.tokens_per_minute.unwrap_or(old.tokens_per_minute),
                 max_concurrent: changes.max_concurrent.unwrap_or(old.max_concurrent),
                 models: changes.models.unwrap_or(old.models),
@@ -216,10 +214,7 @@ fn new_credential(kind: KeyKind) -> Result<(Secret, Credential), KeysError> {
     })
 }
 
-fn select<'a>(
-    keys: &'a mut [StoredKey],
-    selector: &str,
-) -> Result<&'a mut StoredKey, KeysError> {
+fn select<'a>(keys: &'a mut [StoredKey], selector: &str) -> Result<&'a mut StoredKey, KeysError> {
     let by_id = keys.iter().position(|key| key.id == selector);
     let live_name = |key: &StoredKey| key.name == selector && key.revoked.is_none();
     let index = by_id.or_else(|| keys.iter().position(live_name));

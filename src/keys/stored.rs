@@ -81,11 +81,16 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<StoredKey>, KeysError
     let StoredKeys { keys, .. } = toml::from_str(text).map_err(syntax)?;
     let mut ids = HashSet::new();
     for key in &keys {
-        key.check().and_then(|()| match ids.insert(key.id.as_str()) {
-            true => Ok(()),
-            false => Err("the id occurs twice".to_owned()),
-        })
-        .map_err(|reason| KeysError::Key { path: path.to_owned(), id: key.id.clone(), reason })?;
+        key.check()
+            .and_then(|()| match ids.insert(key.id.as_str()) {
+                true => Ok(()),
+                false => Err("the id occurs twice".to_owned()),
+            })
+            .map_err(|reason| KeysError::Key {
+                path: path.to_owned(),
+                id: key.id.clone(),
+                reason,
+            })?;
     }
     if keys.len() > limits::KEYS_MAX {
         let reason = format!("{} keys, the limit is {}", keys.len(), limits::KEYS_MAX);
@@ -206,10 +211,12 @@ impl StoredKey {
             StoredKind::Bearer if self.digest.is_some() != is_live || self.secret.is_some() => {
                 Err("a bearer key has a `digest` until it is revoked, and no `secret`".to_owned())
             }
-            StoredKind::Access | StoredKind::Bearer => match self.digest.as_deref().map(hex::decode) {
-                Some(None) => Err("`digest` must be 64 hexadecimal digits".to_owned()),
-                Some(Some(_)) | None => Ok(()),
-            },
+            StoredKind::Access | StoredKind::Bearer => {
+                match self.digest.as_deref().map(hex::decode) {
+                    Some(None) => Err("`digest` must be 64 hexadecimal digits".to_owned()),
+                    Some(Some(_)) | None => Ok(()),
+                }
+            }
         }
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn form(request: &SignedRequest<'_>) -> Result<Option<Form>, Signatur
     let in_header = authorization.is_some_and(|value| value.starts_with(SCHEME_PREFIX));
     let names = ["X-Amz-Algorithm", "X-Amz-Credential", SIGNATURE_PARAMETER];
     let mut parameters = raw_parameters(request.query);
-    let in_query = parameters.any(|(it, _)| names.iter().any(|name| decoded(it) == name.as_bytes()));
+    let in_query =
+        parameters.any(|(it, _)| names.iter().any(|name| decoded(it) == name.as_bytes()));
     match (authorization.is_some(), in_header, in_query) {
         (true, _, true) => Err(SignatureError::incomplete(
             "Only one of the Authorization header and the X-Amz-Signature parameter is allowed.",
@@ -82,8 +83,8 @@ pub(super) fn single<'a>(
         return Err(SignatureError::incomplete(format!("The header '{name}' comes twice.")));
     }
     let text = str::from_utf8(value).ok().filter(|text| text.is_ascii());
-    let text =
-        text.ok_or_else(|| SignatureError::incomplete(format!("The header '{name}' is malformed.")))?;
+    let text = text
+        .ok_or_else(|| SignatureError::incomplete(format!("The header '{name}' is malformed.")))?;
     Ok(Some(text))
 }
 

@@ -41,7 +41,6 @@ pub fn short_term_claim(
     if !is_action || others.next().is_some() || parameters.signed_headers != ["host"] {
         return Err(malformed());
     }
-    let request =
-        SignedRequest { method: "POST", path: "/", query, authority: HOST, headers: &[] };
+    let request = SignedRequest { method: "POST", path: "/", query, authority: HOST, headers: &[] };
     Claim::new(&request, parameters, Payload::Digest).map(Some)
 }

@@ -68,9 +68,40 @@ impl Request {
 
     fn random(random: &mut Random) -> Self {
         const PATH: [&str; 34] = [
-            "model", "a", "Z", "0", "/", "/", "//", ".", "..", "/./", "/../", "%2F", "%2f", "%3A",
-            ":", "%25", "%20", "%E4%B8%AD", "é", "中", "~", "-", "_", "+", "@", "!", "'", "(", "*",
-            ",", ";", "=", "$", "&",
+            "model",
+            "a",
+            "Z",
+            "0",
+            "/",
+            "/",
+            "//",
+            ".",
+            "..",
+            "/./",
+            "/../",
+            "%2F",
+            "%2f",
+            "%3A",
+            ":",
+            "%25",
+            "%20",
+            "%E4%B8%AD",
+            "é",
+            "中",
+            "~",
+            "-",
+            "_",
+            "+",
+            "@",
+            "!",
+            "'",
+            "(",
+            "*",
+            ",",
+            ";",
+            "=",
+            "$",
+            "&",
         ];
         const QUERY: [&str; 26] = [
             "a", "b", "Z", "9", "&", "&", "=", "=", "%2F", "%2f", "%3D", "%26", "%20", "+", "%2B",
@@ -120,8 +151,7 @@ impl Request {
             .map(|(name, value)| (name.as_str(), str::from_utf8(value).unwrap()))
             .collect();
         let body = SignableBody::Bytes(&self.body);
-        let signable =
-            SignableRequest::new(&self.method, uri, headers.into_iter(), body).unwrap();
+        let signable = SignableRequest::new(&self.method, uri, headers.into_iter(), body).unwrap();
         let (instructions, _) = sign(signable, &parameters).unwrap().into_parts();
         for (name, value) in instructions.headers() {
             self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
@@ -210,13 +240,15 @@ fn every_change_of_a_byte_is_refused() {
         assert!(signed.is_good());
         let mut refuse = |changed: Request| {
             num_changes += 1;
-            let same_meaning = changed.query != signed.query
-                && changed.meaning() == signed.meaning();
+            let same_meaning =
+                changed.query != signed.query && changed.meaning() == signed.meaning();
             assert!(same_meaning || !changed.is_good(), "{signed:?}\n{changed:?}");
         };
-        let mut others = |byte: u8| [byte ^ 1, byte ^ 0x20, b'!' + random.below(94) as u8]
-            .into_iter()
-            .filter(move |other| *other != byte && other.is_ascii_graphic());
+        let mut others = |byte: u8| {
+            [byte ^ 1, byte ^ 0x20, b'!' + random.below(94) as u8]
+                .into_iter()
+                .filter(move |other| *other != byte && other.is_ascii_graphic())
+        };
         for part in 0..3 {
             let text = |request: &Request| match part {
                 0 => request.method.clone(),
@@ -497,10 +529,8 @@ fn presigned_queries_are_strict_as_well() {
 #[test]
 fn a_stated_digest_is_the_bodys() {
     let request = Request::new("POST", "/model/toy/converse", "", "{}");
-    let signed = request.clone().signed(
-        SignatureLocation::Headers,
-        PayloadChecksumKind::XAmzSha256,
-    );
+    let signed =
+        request.clone().signed(SignatureLocation::Headers, PayloadChecksumKind::XAmzSha256);
     let claim = signed.claim(&expected()).unwrap().unwrap();
     assert!(matches!(claim.payload(), Payload::Stated(_)));
     assert_eq!(claim.verify(SECRET, b"not looked at"), Ok(()));

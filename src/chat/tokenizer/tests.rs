@@ -25,10 +25,8 @@ fn prompt(messages: &[(Role, &str)]) -> Prompt {
     let tokenizer = fixture::tokenizer();
     let bos = Some(fixture::BOS.to_owned());
     let template = ChatTemplate::new(fixture::TEMPLATE, &tokenizer, bos, None).unwrap();
-    let messages: Vec<Message> = messages
-        .iter()
-        .map(|&(role, content)| Message::new(role, content))
-        .collect();
+    let messages: Vec<Message> =
+        messages.iter().map(|&(role, content)| Message::new(role, content)).collect();
     let input = TemplateInput { messages: &messages, add_generation_prompt: true };
     template.render(&input).unwrap()
 }

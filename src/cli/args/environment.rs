@@ -9,18 +9,22 @@ use crate::hub::{HubOptions, Token};
 pub(in crate::cli) const THREAD_VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
 
 pub(super) fn hub_options(global: &GlobalArgs) -> Result<HubOptions, clap::Error> {
-    let home = match &global.home {
-        Some(home) => home.clone(),
-        None => data_folder()?,
-    };
     Ok(HubOptions {
-        models_dir: home.join("models"),
+        models_dir: home(global)?.join("models"),
         hf_cache_dir: hf_cache_dir()?,
         endpoint: text("HF_ENDPOINT"),
         token: text("HF_TOKEN").map(Token),
         offline: global.offline || flag("HF_HUB_OFFLINE")?,
         python: global.python.clone(),
     })
+}
+
+/// The folder for what is ours.
+pub(super) fn home(global: &GlobalArgs) -> Result<PathBuf, clap::Error> {
+    match &global.home {
+        Some(home) => Ok(home.clone()),
+        None => data_folder(),
+    }
 }
 
 /// The XDG base directory specification's place for data.

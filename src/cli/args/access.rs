@@ -1,0 +1,230 @@
+//! Where keys are kept, what `outcrop keys` is asked, and how a duration is written.
+
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli::{
+    args::{GlobalArgs, environment},
+    keys::{KeysAction, KeysCommand},
+};
+use crate::keys::{KeyKind, KeyLimits, KeyStore, LimitChanges, NewKey, Timestamp};
+
+/// The file of keys and what opens it.
+#[derive(Debug, Clone, Args)]
+pub(super) struct KeyStoreArgs {
+    /// The file of keys [default: keys.toml in the user's data folder]
+    #[arg(
+        long = "keys",
+        global = true,
+        env = "OUTCROP_KEYS",
+        value_name = "FILE",
+        help_heading = "Keys"
+    )]
+    keys: Option<PathBuf>,
+    /// The file that seals and opens the secrets of access keys; made when it is first needed
+    /// [default: keys.key in the user's data folder]
+    #[arg(
+        long,
+        global = true,
+        env = "OUTCROP_KEY_FILE",
+        value_name = "FILE",
+        help_heading = "Keys"
+    )]
+    key_file: Option<PathBuf>,
+}
+
+impl KeyStoreArgs {
+    pub(super) fn into_store(self, global: &GlobalArgs) -> Result<KeyStore, clap::Error> {
+        let home = environment::home(global)?;
+        let keys = self.keys.unwrap_or_else(|| home.join("keys.toml"));
+        Ok(KeyStore::new(keys, self.key_file.unwrap_or_else(|| home.join("keys.key"))))
+    }
+}
+
+const KEYS_HELP: &str = "\
+A server reads the file of keys and sees every change within a second. As long as there are no keys,
+a server that listens on this machine only asks for none; with the first one, everybody needs one.
+
+An access key signs requests: every AWS SDK and the AWS CLI do so by default, and it makes
+short-term Bedrock keys. A bearer key is sent as it is, over TLS: as AWS_BEARER_TOKEN_BEDROCK by
+AWS's tools, as the API key by OpenAI's.
+
+Examples:
+  outcrop keys create batch-jobs
+  outcrop keys create notebook --kind bearer --expires 90d --tokens-per-minute 20000
+  outcrop keys limit notebook --max-concurrent 2 --model deepseek-r1-distill-qwen-7b
+  outcrop keys revoke notebook";
+
+#[derive(Debug, Args)]
+#[command(after_help = KEYS_HELP)]
+pub(super) struct KeysArgs {
+    #[command(flatten)]
+    store: KeyStoreArgs,
+    #[command(subcommand)]
+    action: KeysActionArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysActionArgs {
+    /// Make a key and show it: its secret is never shown again
+    Create {
+        /// What the key is for; unique among keys that are not revoked
+        name: String,
+        /// What proves that a request is the owner's
+        #[arg(long, value_enum, default_value_t = KindArg::Access)]
+        kind: KindArg,
+        /// When it ends: after 90d, 12h or 30m, or at a time such as 2027-01-01T00:00:00Z
+        /// [default: never]
+        #[arg(long, value_name = "TIME", value_parser = expiry)]
+        expires: Option<Expiry>,
+        #[command(flatten)]
+        limits: LimitArgs,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List keys, revoked ones included, without their secrets
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a key at once and for ever
+    Revoke {
+        /// ID or NAME
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change what a key may do; what is not named stays as it is
+    Limit {
+        /// ID or NAME
+        #[arg(value_name = "KEY")]
+        key: String,
+        #[command(flatten)]
+        limits: LimitArgs,
+        /// Allow all models again
+        #[arg(long, conflicts_with = "models")]
+        any_model: bool,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KindArg {
+    /// An id and a secret, for signatures of AWS's version 4
+    Access,
+    /// One word that is sent with every request
+    Bearer,
+}
+
+/// 0 takes a limit away.
+#[derive(Debug, Clone, Args)]
+struct LimitArgs {
+    /// Requests a minute; 0 for no limit
+    #[arg(long, value_name = "N")]
+    requests_per_minute: Option<u32>,
+    /// Tokens a minute, computed prompt and answer together; 0 for no limit
+    #[arg(long, value_name = "N")]
+    tokens_per_minute: Option<u32>,
+    /// Requests at a time; 0 for no limit
+    #[arg(long, value_name = "N")]
+    max_concurrent: Option<u32>,
+    /// A model that the key may use, by the id or an alias it is served under; can be repeated
+    /// [default: all]
+    #[arg(long = "model", value_name = "ID")]
+    models: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expiry {
+    After(Duration),
+    At(Timestamp),
+}
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    if let Some(time) = Timestamp::from_rfc3339(text) {
+        return Ok(Expiry::At(time));
+    }
+    let wrong = || "must be such as 90d, 12h, 30m or 2027-01-01T00:00:00Z".to_owned();
+    let seconds = match text.chars().last() {
+        Some('d') => 24 * 60 * 60,
+        Some('h') => 60 * 60,
+        Some('m') => 60,
+        _ => return Err(wrong()),
+    };
+    let count: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Ok(Expiry::After(Duration::from_secs(u64::from(count) * seconds)))
+}
+
+impl LimitArgs {
+    fn into_limits(self) -> KeyLimits {
+        let limit = |value: Option<u32>| value.and_then(NonZeroU32::new);
+        KeyLimits {
+            requests_per_minute: limit(self.requests_per_minute),
+            tokens_per_minute: limit(self.tokens_per_minute),
+            max_concurrent: limit(self.max_concurrent),
+            models: self.models,
+        }
+    }
+
+    fn into_changes(self, any_model: bool) -> LimitChanges {
+        let change = |value: Option<u32>| value.map(NonZeroU32::new);
+        LimitChanges {
+            requests_per_minute: change(self.requests_per_minute),
+            tokens_per_minute: change(self.tokens_per_minute),
+            max_concurrent: change(self.max_concurrent),
+            models: (any_model || !self.models.is_empty()).then_some(self.models),
+        }
+    }
+}
+
+impl KeysArgs {
+    pub(super) fn into_command(self, global: &GlobalArgs) -> Result<KeysCommand, clap::Error> {
+        let store = self.store.into_store(global)?;
+        let (action, json) = match self.action {
+            KeysActionArgs::Create { name, kind, expires, limits, json } => {
+                let expires = match expires {
+                    None => None,
+                    Some(Expiry::At(time)) => Some(time),
+                    Some(Expiry::After(duration)) => Timestamp::now().plus(duration),
+                };
+                let kind = match kind {
+                    KindArg::Access => KeyKind::Access,
+                    KindArg::Bearer => KeyKind::Bearer,
+                };
+                let new = NewKey { name, kind, expires, limits: limits.into_limits() };
+                (KeysAction::Create(new), json)
+            }
+            KeysActionArgs::List { json } => (KeysAction::List, json),
+            KeysActionArgs::Revoke { key, json } => (KeysAction::Revoke { key }, json),
+            KeysActionArgs::Limit { key, limits, any_model, json } => {
+                (KeysAction::Limit { key, changes: limits.into_changes(any_model) }, json)
+            }
+        };
+        Ok(KeysCommand { store, action, json })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_ends_after_a_while_or_at_a_time() {
+        let days = |days| Ok(Expiry::After(Duration::from_secs(days * 86_400)));
+        assert_eq!(expiry("90d"), days(90));
+        assert_eq!(expiry("48h"), days(2));
+        assert_eq!(expiry("1440m"), days(1));
+        let time = Timestamp::from_rfc3339("2027-01-01T00:00:00Z").unwrap();
+        assert_eq!(expiry("2027-01-01T00:00:00Z"), Ok(Expiry::At(time)));
+        for text in ["", "d", "1", "-1d", "1.5h", "1w", "2027-01-01", "9999999999d", "1é"] {
+            assert!(expiry(text).is_err(), "{text}");
+        }
+    }
+}
