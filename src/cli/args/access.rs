@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_key_ends_after_a_while_or_at_a_time() {
-        let days = |days| Ok(Expiry::After(Duration::from_secs(days * 86_400)));
+        let days = |days: u64| Ok(Expiry::After(Duration::from_secs(days * 86_400)));
         assert_eq!(expiry("90d"), days(90));
         assert_eq!(expiry("48h"), days(2));
         assert_eq!(expiry("1440m"), days(1));
