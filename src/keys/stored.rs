@@ -67,7 +67,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<StoredKey>, KeysError
         // The error's own display quotes the line, which may hold a secret.
         let reason = match error.span() {
             Some(span) => {
-                let line = text[..span.start.min(text.len())].lines().count().max(1);
+                let before = &text.as_bytes()[..span.start.min(text.len())];
+                let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
                 format!("line {line}: {}", error.message())
             }
             None => error.message().to_owned(),
