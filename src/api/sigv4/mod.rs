@@ -44,7 +44,7 @@ pub struct Expectations<'a> {
     pub region: Option<&'a str>,
 }
 
-/// A signature that is not taken. The messages are AWS's where it has one, since clients match them.
+/// A signature that is not taken. The messages are AWS's where it has one: clients match them.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SignatureError {
     #[error("{0}")]
