@@ -182,6 +182,32 @@ pub const REQUEST_METADATA_ENTRIES_MAX: usize = 16;
 pub const REQUEST_METADATA_CHARS_MAX: usize = 256;
 /// Entries of one page of a listing.
 pub const PAGE_RESULTS_MAX: usize = 1_000;
+/// Answers to one prompt of OpenAI's API. Each is a sequence of its own in the engine.
+pub const CHOICES_MAX: usize = 8;
+/// Prompts of one completion.
+pub const PROMPTS_MAX: usize = 16;
+/// Tokens of a completion whose client names no maximum, as OpenAI's API says.
+pub const COMPLETION_TOKENS_DEFAULT: usize = 16;
+/// Alternatives to each token, as OpenAI's API says.
+pub const TOP_LOGPROBS_MAX: usize = 20;
+/// Tools of one request, as OpenAI's API says; each takes its share of the prompt.
+pub const TOOLS_MAX: usize = 128;
+/// As OpenAI's API and the service model of Bedrock say.
+pub const TOOL_NAME_CHARS_MAX: usize = 64;
+/// As OpenAI's API says.
+pub const OPENAI_METADATA_KEY_CHARS_MAX: usize = 64;
+pub const OPENAI_METADATA_VALUE_CHARS_MAX: usize = 512;
+/// Tokens of reasoning for OpenAI's words of effort. R1's distills reason for some hundred tokens
+/// on easy questions and several thousand on hard ones; `high` leaves it to them.
+pub const REASONING_TOKENS_MINIMAL: usize = 256;
+pub const REASONING_TOKENS_LOW: usize = 1_024;
+pub const REASONING_TOKENS_MEDIUM: usize = 8_192;
+/// A stream that has nothing to say sends a comment this often: below the 60 s after which AWS load
+/// balancers close a silent connection.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What a client that was turned away is told to wait before it tries again.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
 /// Above 1 discourages repetition, below 1 encourages it; beyond these values text is noise.
 pub const REPETITION_PENALTY_MIN: f32 = 0.1;
 pub const REPETITION_PENALTY_MAX: f32 = 10.0;

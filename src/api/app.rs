@@ -18,11 +18,14 @@ use crate::api::health;
 use crate::api::lifecycle::{Lifecycle, Phase};
 use crate::api::metrics::Metrics;
 use crate::api::models::{Models, ServedModel};
+use crate::api::openai::{self, OpenAiError};
 use crate::api::record::{Operation, Record, RequestId};
 use crate::api::refusal::Refusal;
 use crate::limits;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// Where OpenAI's clients look for it.
+const OPENAI_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The state behind every handler.
 #[derive(Debug, Clone)]
@@ -83,6 +86,7 @@ impl App {
     pub(super) fn router(&self) -> Router {
         Router::new()
             .merge(bedrock::routes(self))
+            .merge(openai::routes(self))
             .route("/health", get(health::health))
             .route("/ready", get(health::ready))
             .route("/metrics", get(health::metrics))
@@ -141,7 +145,8 @@ async fn identify(mut request: Request, next: Next) -> Response {
     let value = HeaderValue::from_str(&id).expect("a UUID is ASCII");
     request.extensions_mut().insert(RequestId(id.into()));
     let mut response = next.run(request).await;
-    response.headers_mut().insert(REQUEST_ID, value);
+    response.headers_mut().insert(REQUEST_ID, value.clone());
+    response.headers_mut().insert(OPENAI_REQUEST_ID, value);
     response
 }
 
@@ -165,7 +170,7 @@ async fn admit(
     match permit {
         Ok(permit) => record.hold(permit),
         Err(refusal) => {
-            let response = BedrockError::from(refusal).into_response();
+            let response = operation.protocol().refuse(refusal);
             record.note_response(&response);
             return response;
         }
@@ -177,6 +182,11 @@ async fn admit(
     response
 }
 
-async fn unknown_operation() -> BedrockError {
+async fn unknown_operation(request: Request) -> Response {
+    let path = request.uri().path();
+    if openai::owns(path) {
+        return OpenAiError::unknown_url(request.method().as_str(), path).into_response();
+    }
     BedrockError::UnknownOperation("The requested operation is not known.".to_owned())
+        .into_response()
 }

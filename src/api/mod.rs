@@ -8,6 +8,7 @@ mod health;
 mod lifecycle;
 mod metrics;
 mod models;
+mod openai;
 mod record;
 mod refusal;
 mod server;

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::api::bedrock::BedrockError;
 use crate::api::metrics::{Metrics, Observation};
-use crate::api::refusal::FailureCode;
+use crate::api::openai::OpenAiError;
+use crate::api::refusal::{FailureCode, Refusal};
 use crate::pipeline::ChatSummary;
 
 #[derive(Debug, Clone)]
@@ -26,6 +28,18 @@ pub(super) enum Operation {
     GetFoundationModelAvailability,
     ListInferenceProfiles,
     GetInferenceProfile,
+    ChatCompletions,
+    Completions,
+    Responses,
+    ListModels,
+    RetrieveModel,
+}
+
+/// Whose words an operation's errors are told in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Bedrock,
+    OpenAi,
 }
 
 impl Operation {
@@ -38,6 +52,37 @@ impl Operation {
             Self::GetFoundationModelAvailability => "GetFoundationModelAvailability",
             Self::ListInferenceProfiles => "ListInferenceProfiles",
             Self::GetInferenceProfile => "GetInferenceProfile",
+            Self::ChatCompletions => "ChatCompletions",
+            Self::Completions => "Completions",
+            Self::Responses => "Responses",
+            Self::ListModels => "ListModels",
+            Self::RetrieveModel => "RetrieveModel",
+        }
+    }
+
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::Converse
+            | Self::ConverseStream
+            | Self::ListFoundationModels
+            | Self::GetFoundationModel
+            | Self::GetFoundationModelAvailability
+            | Self::ListInferenceProfiles
+            | Self::GetInferenceProfile => Protocol::Bedrock,
+            Self::ChatCompletions
+            | Self::Completions
+            | Self::Responses
+            | Self::ListModels
+            | Self::RetrieveModel => Protocol::OpenAi,
+        }
+    }
+}
+
+impl Protocol {
+    pub(super) fn refuse(self, refusal: Refusal) -> Response {
+        match self {
+            Self::Bedrock => BedrockError::from(refusal).into_response(),
+            Self::OpenAi => OpenAiError::from(refusal).into_response(),
         }
     }
 }

@@ -85,10 +85,14 @@ async fn read(response: Response<Incoming>) -> Answer {
 }
 
 pub(super) async fn http1(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
+    http1_request(address, request(method, path, body)).await
+}
+
+pub(super) async fn http1_request(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let answer = read(sender.send_request(request(method, path, body)).await.unwrap()).await;
+    let answer = read(sender.send_request(request).await.unwrap()).await;
     connection.abort();
     answer
 }

@@ -5,12 +5,14 @@ mod converse;
 mod disconnects;
 mod drain;
 mod models;
+mod openai;
 mod refusals;
 mod stream;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -48,6 +50,17 @@ impl TestServer {
 
     async fn post(&self, path: &str, body: &str) -> Answer {
         client::http1(self.address, "POST", path, body).await
+    }
+
+    /// `headers` are whole lines.
+    async fn post_with(&self, path: &str, headers: &str, body: &str) -> Answer {
+        let mut request = client::request("POST", path, body);
+        for line in headers.lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        client::http1_request(self.address, request).await
     }
 
     async fn get(&self, path: &str) -> Answer {

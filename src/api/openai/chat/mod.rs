@@ -1,0 +1,50 @@
+//! `POST /chat/completions`.
+
+mod answer;
+mod parse;
+mod stream;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::api::app::App;
+use crate::api::openai::answer::Head;
+use crate::api::openai::call;
+use crate::api::openai::error::OpenAiError;
+use crate::api::openai::sse;
+use crate::api::record::Record;
+
+use answer::Wanted;
+use parse::chat_call;
+use stream::ChunkEncoder;
+use wire::ChatBody;
+
+pub(super) use stream::DONE;
+
+pub(super) async fn chat_completions(
+    State(app): State<App>,
+    Extension(record): Extension<Arc<Record>>,
+    request: Request,
+) -> Result<Response, OpenAiError> {
+    let body: ChatBody = call::read(&app, request).await?;
+    let head = Head::new("chatcmpl-", body.model.clone());
+    let chat = chat_call(body)?;
+    let wanted = Wanted {
+        reasoning: chat.include_reasoning,
+        logprobs: chat.request.logprobs.is_some(),
+        service_tier: chat.service_tier,
+    };
+    let choices = call::start(&app, &record, &head.model, vec![chat.request], chat.n).await?;
+    if chat.stream {
+        let encoder = ChunkEncoder::new(head, wanted, chat.include_usage, chat.n, chat.one_call);
+        return Ok(sse::response(choices, app, record, encoder));
+    }
+    let (choices, summary) = call::collect(&app, choices, chat.one_call).await?;
+    let answer = answer::completion(&head, wanted, choices, summary.usage);
+    record.finished(summary);
+    Ok(call::json(&answer))
+}

@@ -1,0 +1,123 @@
+//! Answers as server-sent events.
+//!
+//! A task turns chat events into frames and hands them to the connection through a short channel.
+//! A reader that is slow fills the channel, never the engine; one that takes nothing for
+//! [`WRITE_STALL_TIMEOUT`](limits::WRITE_STALL_TIMEOUT) is given up. When the connection drops the
+//! body, the task drops the choices, which cancels the request.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::timeout;
+
+use crate::api::app::App;
+use crate::api::lifecycle::Phase;
+use crate::api::openai::choices::{Choices, Event};
+use crate::api::openai::error::OpenAiError;
+use crate::api::record::Record;
+use crate::api::refusal::Refusal;
+use crate::limits;
+use crate::pipeline::{ChatEvent, ChatSummary};
+
+/// A comment, which clients skip and which keeps proxies from closing a silent connection.
+const KEEP_ALIVE: &str = ": keep-alive\n\n";
+
+/// The events of one operation's stream, as the bytes of whole frames.
+pub(super) trait Encoder: Send + 'static {
+    /// Before anything was generated.
+    fn start(&mut self) -> String;
+    /// Empty where there is nothing to tell. Never called with `Failed`.
+    fn event(&mut self, event: Event) -> String;
+    /// After every choice has finished.
+    fn end(&mut self, summary: &ChatSummary) -> String;
+    /// In place of the end.
+    fn failed(&mut self, error: &OpenAiError) -> String;
+}
+
+/// A frame without an event name, whose data is one line of JSON.
+pub(super) fn data(frames: &mut String, payload: &impl Serialize) {
+    let json = serde_json::to_string(payload).expect("maps with string keys are JSON");
+    frames.push_str("data: ");
+    frames.push_str(&json);
+    frames.push_str("\n\n");
+}
+
+pub(super) fn response(
+    choices: Choices,
+    app: App,
+    record: Arc<Record>,
+    encoder: impl Encoder,
+) -> Response {
+    let (frames, receiver) = mpsc::channel(limits::STREAM_FRAMES_MAX);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = frames.closed() => {}
+            () = write(choices, &app, &record, encoder, &frames) => {}
+        }
+    });
+    let body = Body::from_stream(stream::unfold(receiver, async |mut receiver| {
+        let frame: Bytes = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(frame), receiver))
+    }));
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Until the end, an error, or a reader that takes no more.
+async fn write(
+    mut choices: Choices,
+    app: &App,
+    record: &Record,
+    mut encoder: impl Encoder,
+    frames: &Sender<Bytes>,
+) {
+    let mut frame = encoder.start();
+    let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
+    loop {
+        let written = frame.is_empty()
+            || frames.send_timeout(frame.into(), limits::WRITE_STALL_TIMEOUT).await.is_ok();
+        if !written {
+            return;
+        }
+        let event = tokio::select! {
+            event = timeout(limits::STREAM_KEEP_ALIVE, choices.next()) => event,
+            () = &mut cut => {
+                let error = OpenAiError::from(Refusal::Draining);
+                record.failed(error.failure_code());
+                // The reader may be gone too.
+                let _ = frames.try_send(encoder.failed(&error).into());
+                return;
+            }
+        };
+        frame = match event {
+            Err(_) => KEEP_ALIVE.to_owned(),
+            Ok(Some(Event { event: ChatEvent::Failed(error), .. })) => {
+                let error = OpenAiError::from(error);
+                record.failed(error.failure_code());
+                // The reader may be gone.
+                let _ = frames
+                    .send_timeout(encoder.failed(&error).into(), limits::WRITE_STALL_TIMEOUT)
+                    .await;
+                return;
+            }
+            Ok(Some(event)) => encoder.event(event),
+            Ok(None) => {
+                let summary = choices.summary();
+                let last = encoder.end(&summary);
+                record.finished(summary);
+                let _ = frames.send_timeout(last.into(), limits::WRITE_STALL_TIMEOUT).await;
+                return;
+            }
+        };
+    }
+}
