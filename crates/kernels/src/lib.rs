@@ -12,20 +12,26 @@
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod columns;
 mod floats;
 mod kv;
 mod linear;
+mod packed;
 mod quantized;
 mod row;
 mod scalar;
+mod super_blocks;
 mod table;
 
 pub use attention::{AttendArgs, PARTITION, Partials, merge_partials, partial_len};
+pub use columns::Columns;
 pub use floats::{Floats, FloatsMut};
 pub use kv::{KvShape, Slot, write_kv};
 pub use linear::LinearArgs;
+pub use packed::{GROUP, SuperFormat};
 pub use quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
 pub use row::{RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows};
+pub use super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow};
 pub use table::KernelTable;
 
 /// Longest head that the attention kernels take, in elements.

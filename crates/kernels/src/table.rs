@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use crate::attention::{AttendArgs, PARTITION, partial_len};
+use crate::columns::Columns;
 use crate::linear::LinearArgs;
 use crate::quantized::{BLOCK_LEN, QuantizedLinearArgs, ROW_TILE, RowBlock};
 use crate::row::{RmsNormArgs, RopeArgs};
 use crate::scalar;
+use crate::super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow};
 
 /// Kernels for one instruction set.
 ///
@@ -20,6 +22,8 @@ pub struct KernelTable {
     pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut [f32]),
     pub(crate) quantize_rows: unsafe fn(&[f32], usize, &mut [RowBlock]),
     pub(crate) quantized_linear: unsafe fn(&QuantizedLinearArgs<'_>, &mut [f32]),
+    pub(crate) quantize_super_rows: unsafe fn(&[f32], usize, &mut [SuperRow]),
+    pub(crate) super_linear: unsafe fn(&SuperLinearArgs<'_>, &mut Columns<'_>),
     pub(crate) rms_norm: unsafe fn(&RmsNormArgs<'_>, &mut [f32]),
     pub(crate) rope: unsafe fn(&RopeArgs<'_>, &mut [f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -31,6 +35,8 @@ static SCALAR: KernelTable = KernelTable {
     linear: scalar::linear,
     quantize_rows: scalar::quantize_rows,
     quantized_linear: scalar::quantized_linear,
+    quantize_super_rows: scalar::quantize_super_rows,
+    super_linear: scalar::super_linear,
     rms_norm: scalar::rms_norm,
     rope: scalar::rope,
     silu_mul: scalar::silu_mul,
@@ -43,6 +49,8 @@ static AVX2: KernelTable = KernelTable {
     linear: crate::avx2::linear,
     quantize_rows: crate::avx2::quantize_rows,
     quantized_linear: crate::avx2::quantized_linear,
+    quantize_super_rows: crate::avx2::quantize_super_rows,
+    super_linear: crate::avx2::super_linear,
     rms_norm: crate::avx2::rms_norm,
     rope: crate::avx2::rope,
     silu_mul: crate::avx2::silu_mul,
@@ -120,6 +128,25 @@ impl KernelTable {
         args.check(out.len());
         // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
         unsafe { (self.quantized_linear)(args, out) }
+    }
+
+    /// Rounds one tile of rows, 1 to [`ROW_TILE`] of `k` elements, to blocks `[k / 256, rows]`.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn quantize_super_rows(&self, rows: &[f32], k: usize, out: &mut [SuperRow]) {
+        assert!(k > 0 && k.is_multiple_of(SUPER_LEN) && rows.len().is_multiple_of(k));
+        assert!(rows.len() / k <= ROW_TILE && rows.len() == out.len() * SUPER_LEN);
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.quantize_super_rows)(rows, k, out) }
+    }
+
+    /// Row `r`, column `w` of `out` = dot product of activation row `r` and weight row `w`.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn super_linear(&self, args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
+        args.check(out);
+        // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+        unsafe { (self.super_linear)(args, out) }
     }
 
     /// Root mean square norm of each row of `weight.len()` elements.

@@ -6,6 +6,7 @@
 mod attention;
 mod linear;
 mod quantized;
+mod super_blocks;
 
 use std::arch::x86_64::*;
 
@@ -16,6 +17,7 @@ use crate::row::{self, RmsNormArgs, RopeArgs};
 pub(crate) use attention::attend;
 pub(crate) use linear::linear;
 pub(crate) use quantized::{quantize_rows, quantized_linear};
+pub(crate) use super_blocks::{quantize_super_rows, super_linear};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn rms_norm(args: &RmsNormArgs<'_>, out: &mut [f32]) {

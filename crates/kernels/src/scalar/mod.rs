@@ -1,6 +1,7 @@
 //! The reference kernels: plain Rust for every CPU, and the definition of what each one computes.
 
 mod quantized;
+mod super_blocks;
 
 use crate::attention::{AttendArgs, PARTITION};
 use crate::floats::{Element, Floats};
@@ -8,7 +9,9 @@ use crate::linear::LinearArgs;
 use crate::row::{self, RmsNormArgs, RopeArgs};
 
 pub(crate) use crate::quantized::quantize_rows;
+pub(crate) use crate::super_blocks::quantize_super_rows;
 pub(crate) use quantized::quantized_linear;
+pub(crate) use super_blocks::super_linear;
 
 pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f32]) {
     match args.keys {

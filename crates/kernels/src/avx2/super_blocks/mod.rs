@@ -1,0 +1,300 @@
+//! Products with weights in super-blocks of 256, eight weight rows at a time.
+//!
+//! A vector holds four elements of each of eight rows, a row per 32-bit lane; against it four
+//! activations are broadcast, so a lane ends as the sum of its row without adding across lanes.
+//! Few rows of activations are multiplied with the weights as they are unpacked; for more, weights
+//! are unpacked once into panels that stay in the first-level cache while all rows pass.
+//!
+//! Integer sums are exact and the float operations are those of the reference in its order, so
+//! both ways have the reference's bits.
+
+mod formats;
+
+use std::arch::x86_64::*;
+
+use crate::columns::Columns;
+use crate::packed::{GROUP, SuperFormat};
+use crate::quantized::ROW_TILE;
+use crate::super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow, tiles};
+use formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
+
+/// Vectors of four elements of each of eight weight rows that make a sub-block of 32.
+const STEPS: usize = 8;
+const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
+/// Most rows of activations for which weights are not unpacked into panels.
+const DIRECT_ROWS: usize = 4;
+/// Groups of weight rows whose panels are made together, so that activations, which come from the
+/// second-level cache, are read once for all of them.
+const PANELS: usize = 4;
+/// Rows of activations that are multiplied with two panels at a time: twelve sums in registers.
+const PANEL_ROWS: usize = 3;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn quantize_super_rows(rows: &[f32], k: usize, out: &mut [SuperRow]) {
+    crate::super_blocks::quantize_super_rows(rows, k, out);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
+    match args.format {
+        SuperFormat::Q2K => linear_of::<Q2K>(args, out),
+        SuperFormat::Q3K => linear_of::<Q3K>(args, out),
+        SuperFormat::Q4K => linear_of::<Q4K>(args, out),
+        SuperFormat::Q5K => linear_of::<Q5K>(args, out),
+        SuperFormat::Q6K => linear_of::<Q6K>(args, out),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
+    let num_blocks = args.k / SUPER_LEN;
+    let group_bytes = num_blocks * F::GROUP_BYTES;
+    for (first_row, tile) in tiles(args.rows, args.k) {
+        let num_rows = tile.len() / num_blocks;
+        if num_rows > DIRECT_ROWS {
+            for (id, groups) in args.weights.chunks(PANELS * group_bytes).enumerate() {
+                let mut sums = [[_mm256_setzero_ps(); PANELS]; ROW_TILE];
+                panels::<F>(groups, group_bytes, tile, &mut sums[..num_rows]);
+                for (row, sums) in sums[..num_rows].iter().enumerate() {
+                    let out = &mut out.row(first_row + row)[id * PANELS * GROUP..];
+                    for (out, &sum) in out.chunks_mut(GROUP).zip(sums) {
+                        store(sum, out);
+                    }
+                }
+            }
+            continue;
+        }
+        for (id, group) in args.weights.chunks_exact(group_bytes).enumerate() {
+            let mut sums = [_mm256_setzero_ps(); DIRECT_ROWS];
+            match num_rows {
+                1 => direct::<F, 1>(group, tile, &mut sums),
+                2 => direct::<F, 2>(group, tile, &mut sums),
+                3 => direct::<F, 3>(group, tile, &mut sums),
+                _ => direct::<F, DIRECT_ROWS>(group, tile, &mut sums),
+            }
+            for (row, &sum) in sums[..num_rows].iter().enumerate() {
+                let out = &mut out.row(first_row + row)[id * GROUP..];
+                let count = GROUP.min(out.len());
+                store(sum, &mut out[..count]);
+            }
+        }
+    }
+}
+
+/// The first lanes, as many as fit.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn store(lanes: __m256, out: &mut [f32]) {
+    let mut values = [0f32; GROUP];
+    // SAFETY: `values` has room for eight floats.
+    unsafe { _mm256_storeu_ps(values.as_mut_ptr(), lanes) };
+    out.copy_from_slice(&values[..out.len()]);
+}
+
+/// Products of one group with a tile of `R` rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn direct<F: Format, const R: usize>(
+    group: &[u8],
+    tile: &[SuperRow],
+    out: &mut [__m256; DIRECT_ROWS],
+) {
+    let mut sums = [_mm256_setzero_ps(); R];
+    let (rows, _) = tile.as_chunks::<R>();
+    for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(rows) {
+        let block: *const __m256i = block.as_ptr().cast();
+        // SAFETY: a chunk is a whole block of eight rows.
+        let head = unsafe { F::head(block) };
+        let mut dots = [_mm256_setzero_si256(); R];
+        for half in 0..2 {
+            // SAFETY: as above; a half has four sub-blocks.
+            unsafe {
+                sub_block::<F, R, 0>(block, half, &head, rows, &mut dots);
+                sub_block::<F, R, 1>(block, half, &head, rows, &mut dots);
+                sub_block::<F, R, 2>(block, half, &head, rows, &mut dots);
+                sub_block::<F, R, 3>(block, half, &head, rows, &mut dots);
+            }
+        }
+        for ((sum, dot), row) in sums.iter_mut().zip(dots).zip(rows) {
+            *sum = add_block::<F>(*sum, dot, &head, row);
+        }
+    }
+    out[..R].copy_from_slice(&sums);
+}
+
+/// Adds the scaled products of sub-block `4 * half + Q`.
+///
+/// # Safety
+/// The CPU has AVX2; `block` is that of eight rows and `half` is 0 or 1.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn sub_block<F: Format, const R: usize, const Q: usize>(
+    block: *const __m256i,
+    half: usize,
+    head: &Head,
+    rows: &[SuperRow; R],
+    dots: &mut [__m256i; R],
+) {
+    let sub = 4 * half + Q;
+    for part in 0..STEPS / F::STEPS_SUMMED {
+        let mut pairs = [_mm256_setzero_si256(); R];
+        for i in 0..F::STEPS_SUMMED {
+            let step = part * F::STEPS_SUMMED + i;
+            // SAFETY: the caller's promise.
+            let weights = unsafe { F::step::<Q>(block, half, step) };
+            for (pairs, row) in pairs.iter_mut().zip(rows) {
+                let products = _mm256_maddubs_epi16(weights, quad(row, sub * STEPS + step));
+                *pairs = _mm256_add_epi16(*pairs, products);
+            }
+        }
+        let scale = head.scales[F::scale_of(sub, part)];
+        for (dot, pairs) in dots.iter_mut().zip(pairs) {
+            *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pairs, scale));
+        }
+    }
+}
+
+/// Four activations in each lane.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quad(row: &SuperRow, index: usize) -> __m256i {
+    let quads = row.quants.as_chunks::<4>().0;
+    _mm256_set1_epi32(i32::from_le_bytes(quads[index].map(i8::cast_unsigned)))
+}
+
+/// Two sums of activations in each lane.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn pair(sums: &[i16], index: usize) -> __m256i {
+    let [a, b] = sums.as_chunks::<2>().0[index];
+    let [a, b] = [a, b].map(|sum| u32::from(sum.cast_unsigned()));
+    _mm256_set1_epi32((a | b << 16).cast_signed())
+}
+
+/// Adds a block's share: its products `dot`, scaled, and what its minima or its offset take away.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_block<F: Format>(sum: __m256, dot: __m256i, head: &Head, row: &SuperRow) -> __m256 {
+    let sums: &[i16] = if F::HAS_DOUBLE_SCALES { &row.double_sums } else { &row.sums };
+    let mut shares = _mm256_setzero_si256();
+    for (index, &share) in head.shares[..sums.len() / 2].iter().enumerate() {
+        shares = _mm256_add_epi32(shares, _mm256_madd_epi16(share, pair(sums, index)));
+    }
+    let scale = _mm256_set1_ps(row.scale);
+    if F::HAS_MIN {
+        let product = _mm256_mul_ps(_mm256_mul_ps(head.d, scale), _mm256_cvtepi32_ps(dot));
+        let taken = _mm256_mul_ps(_mm256_mul_ps(head.dmin, scale), _mm256_cvtepi32_ps(shares));
+        return _mm256_sub_ps(_mm256_add_ps(sum, product), taken);
+    }
+    let offset = _mm256_mullo_epi32(shares, _mm256_set1_epi32(F::OFFSET));
+    let dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(dot, offset));
+    _mm256_add_ps(sum, _mm256_mul_ps(_mm256_mul_ps(head.d, scale), dot))
+}
+
+/// One block of a group, its elements as bytes.
+struct Panel {
+    /// Steps of the sub-blocks in order.
+    steps: [__m256i; SUB_BLOCKS * STEPS],
+    head: Head,
+}
+
+/// Products of 1 to [`PANELS`] groups with the rows of a tile, added to `sums`.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn panels<F: Format>(
+    groups: &[u8],
+    group_bytes: usize,
+    tile: &[SuperRow],
+    sums: &mut [[__m256; PANELS]],
+) {
+    let mut panels: [Panel; PANELS] = std::array::from_fn(|_| Panel::zeroed());
+    let num_groups = groups.len() / group_bytes;
+    for (block_id, rows) in tile.chunks_exact(sums.len()).enumerate() {
+        for (panel, group) in panels.iter_mut().zip(groups.chunks_exact(group_bytes)) {
+            let start = block_id * F::GROUP_BYTES;
+            panel.unpack::<F>(&group[start..start + F::GROUP_BYTES]);
+        }
+        // An odd last panel is computed with the one after it, whose results are not used.
+        let panels = panels[..num_groups.next_multiple_of(2)].as_chunks::<2>().0;
+        for (id, panels) in panels.iter().enumerate() {
+            let at = 2 * id;
+            let (threes, rest) = rows.as_chunks::<PANEL_ROWS>();
+            let (sum_threes, sum_rest) = sums.as_chunks_mut::<PANEL_ROWS>();
+            for (rows, sums) in threes.iter().zip(sum_threes) {
+                two_panels::<F, PANEL_ROWS>(panels, rows, sums, at);
+            }
+            if let (Ok(rows), Ok(sums)) = (rest.try_into(), sum_rest.try_into()) {
+                two_panels::<F, 2>(panels, rows, sums, at);
+            } else if let ([row], [sums]) = (rest, sum_rest) {
+                two_panels::<F, 1>(panels, &[*row], std::array::from_mut(sums), at);
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn two_panels<F: Format, const R: usize>(
+    panels: &[Panel; 2],
+    rows: &[SuperRow; R],
+    sums: &mut [[__m256; PANELS]; R],
+    at: usize,
+) {
+    let mut dots = [[_mm256_setzero_si256(); 2]; R];
+    for sub in 0..SUB_BLOCKS {
+        for part in 0..STEPS / F::STEPS_SUMMED {
+            let mut pairs = [[_mm256_setzero_si256(); 2]; R];
+            for i in 0..F::STEPS_SUMMED {
+                let step = sub * STEPS + part * F::STEPS_SUMMED + i;
+                let weights = [panels[0].steps[step], panels[1].steps[step]];
+                for (pairs, row) in pairs.iter_mut().zip(rows) {
+                    let x = quad(row, step);
+                    for (pairs, weights) in pairs.iter_mut().zip(weights) {
+                        let products = _mm256_maddubs_epi16(weights, x);
+                        *pairs = _mm256_add_epi16(*pairs, products);
+                    }
+                }
+            }
+            let scale = F::scale_of(sub, part);
+            for (dots, pairs) in dots.iter_mut().zip(pairs) {
+                for ((dot, pairs), panel) in dots.iter_mut().zip(pairs).zip(panels) {
+                    let scaled = _mm256_madd_epi16(pairs, panel.head.scales[scale]);
+                    *dot = _mm256_add_epi32(*dot, scaled);
+                }
+            }
+        }
+    }
+    for ((sums, dots), row) in sums.iter_mut().zip(dots).zip(rows) {
+        for ((sum, dot), panel) in sums[at..].iter_mut().zip(dots).zip(panels) {
+            *sum = add_block::<F>(*sum, dot, &panel.head, row);
+        }
+    }
+}
+
+impl Panel {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn zeroed() -> Self {
+        Self { steps: [_mm256_setzero_si256(); SUB_BLOCKS * STEPS], head: Head::zeroed() }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn unpack<F: Format>(&mut self, block: &[u8]) {
+        assert!(block.len() == F::GROUP_BYTES);
+        let block: *const __m256i = block.as_ptr().cast();
+        // SAFETY: asserted above: a whole block of eight rows.
+        self.head = unsafe { F::head(block) };
+        let halves = self.steps.as_chunks_mut::<{ 4 * STEPS }>().0;
+        for (half, steps) in halves.iter_mut().enumerate() {
+            for step in 0..STEPS {
+                // SAFETY: as above; a half has four sub-blocks of eight steps.
+                unsafe {
+                    steps[step] = F::step::<0>(block, half, step);
+                    steps[STEPS + step] = F::step::<1>(block, half, step);
+                    steps[2 * STEPS + step] = F::step::<2>(block, half, step);
+                    steps[3 * STEPS + step] = F::step::<3>(block, half, step);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Weight matrices in blocks of quants, eight rows side by side.
+//!
+//! A matrix is cut into groups of [`GROUP`] rows, the last one padded with zeros. A group holds the
+//! blocks of its rows in order; within a block, the 32-bit words of the eight rows lie together,
+//! so that a vector loads one word of each row and a lane belongs to a row. All that a step of a
+//! product reads is one stream in address order. Apart from the padding a matrix takes as many
+//! bytes as in the file.
+
+use crate::super_blocks::SUPER_LEN;
+
+/// Rows that lie side by side.
+pub const GROUP: usize = 8;
+
+const WORD: usize = 4;
+const HALF: usize = 2;
+
+/// Format of super-blocks of [`SUPER_LEN`] elements; the reference kernel explains them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SuperFormat {
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+/// The words of a file's block in the order in which they are packed: what scales the block first,
+/// then what is read together. A block that is not whole words has a half float at its end, which
+/// is packed before the words.
+struct Layout {
+    words: &'static [u8],
+    has_half: bool,
+}
+
+const Q2K: Layout = Layout {
+    words: &[20, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
+    has_half: false,
+};
+const Q3K: Layout = Layout {
+    words: &[
+        24, 25, 26, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+        22, 23,
+    ],
+    has_half: true,
+};
+const Q4K: Layout = Layout { words: IN_ORDER.split_at(36).0, has_half: false };
+const Q5K: Layout = Layout { words: &IN_ORDER, has_half: false };
+const Q6K: Layout = Layout {
+    words: &[
+        48, 49, 50, 51, // scales
+        32, 33, 34, 35, 36, 37, 38, 39, // high bits and low nibbles of the first half
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, //
+        40, 41, 42, 43, 44, 45, 46, 47, // and of the second
+        16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+    ],
+    has_half: true,
+};
+const IN_ORDER: [u8; 44] = {
+    let mut words = [0; 44];
+    let mut i = 0;
+    while i < words.len() {
+        words[i] = i as u8;
+        i += 1;
+    }
+    words
+};
+
+impl SuperFormat {
+    pub const ALL: [Self; 5] = [Self::Q2K, Self::Q3K, Self::Q4K, Self::Q5K, Self::Q6K];
+
+    /// Bytes of a block.
+    pub const fn block_bytes(self) -> usize {
+        let layout = self.layout();
+        layout.words.len() * WORD + if layout.has_half { HALF } else { 0 }
+    }
+
+    const fn layout(self) -> Layout {
+        match self {
+            Self::Q2K => Q2K,
+            Self::Q3K => Q3K,
+            Self::Q4K => Q4K,
+            Self::Q5K => Q5K,
+            Self::Q6K => Q6K,
+        }
+    }
+
+    /// Bytes of a packed matrix of `num_weights` rows of `k`. `None` if `k` is not whole blocks or
+    /// the number does not fit.
+    pub fn packed_bytes(self, num_weights: usize, k: usize) -> Option<usize> {
+        if k == 0 || !k.is_multiple_of(SUPER_LEN) {
+            return None;
+        }
+        let row_bytes = (k / SUPER_LEN).checked_mul(self.block_bytes())?;
+        num_weights.div_ceil(GROUP).checked_mul(GROUP)?.checked_mul(row_bytes)
+    }
+
+    /// Packs 1 to [`GROUP`] rows of a file, `row_bytes` each, into one group.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn pack_group(self, rows: &[u8], row_bytes: usize, group: &mut [u8]) {
+        let block_bytes = self.block_bytes();
+        assert!(row_bytes > 0 && row_bytes.is_multiple_of(block_bytes), "rows are whole blocks");
+        assert!(rows.len().is_multiple_of(row_bytes) && rows.len() <= GROUP * row_bytes);
+        assert_eq!(group.len(), GROUP * row_bytes);
+        let num_rows = rows.len() / row_bytes;
+        if num_rows < GROUP {
+            group.fill(0);
+        }
+        let layout = self.layout();
+        for (block_id, packed) in group.chunks_exact_mut(GROUP * block_bytes).enumerate() {
+            let (halves, words) =
+                packed.split_at_mut(if layout.has_half { GROUP * HALF } else { 0 });
+            for row in 0..num_rows {
+                let start = row * row_bytes + block_id * block_bytes;
+                let block = &rows[start..start + block_bytes];
+                let (source, half) = block.as_chunks::<WORD>();
+                if layout.has_half {
+                    halves[row * HALF..(row + 1) * HALF].copy_from_slice(half);
+                }
+                let (words, _) = words.as_chunks_mut::<WORD>();
+                for (words, &word) in words.as_chunks_mut::<GROUP>().0.iter_mut().zip(layout.words)
+                {
+                    words[row] = source[usize::from(word)];
+                }
+            }
+        }
+    }
+
+    /// The reverse for one row: its bytes as the file has them.
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn unpack_row(self, group: &[u8], row: usize, out: &mut [u8]) {
+        let block_bytes = self.block_bytes();
+        assert!(row < GROUP && out.len().is_multiple_of(block_bytes));
+        assert_eq!(group.len(), GROUP * out.len());
+        let packed = group.chunks_exact(GROUP * block_bytes);
+        for (packed, out) in packed.zip(out.chunks_exact_mut(block_bytes)) {
+            self.unpack_block(packed, row, out);
+        }
+    }
+
+    /// One row's block of a packed one.
+    pub(crate) fn unpack_block(self, packed: &[u8], row: usize, out: &mut [u8]) {
+        let layout = self.layout();
+        let (halves, words) = packed.split_at(if layout.has_half { GROUP * HALF } else { 0 });
+        let (out, half) = out.as_chunks_mut::<WORD>();
+        if layout.has_half {
+            half.copy_from_slice(&halves[row * HALF..(row + 1) * HALF]);
+        }
+        let (words, _) = words.as_chunks::<WORD>();
+        for (words, &word) in words.as_chunks::<GROUP>().0.iter().zip(layout.words) {
+            out[usize::from(word)] = words[row];
+        }
+    }
+}
