@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{D, DType, Device, Module, Tensor};
-use outcrop::ops::{Linear, PagedBatch, PagedSeq, RmsNorm, paged_attention, silu_mul};
+use outcrop::ops::{Linear, PagedBatch, PagedSeq, RmsNorm, Weight, paged_attention, silu_mul};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -30,6 +30,11 @@ fn main() -> Result<()> {
         (GgmlDType::Q5_0, "q5_0"),
         (GgmlDType::Q5_1, "q5_1"),
         (GgmlDType::Q8_0, "q8_0"),
+        (GgmlDType::Q2K, "q2_k"),
+        (GgmlDType::Q3K, "q3_k"),
+        (GgmlDType::Q4K, "q4_k"),
+        (GgmlDType::Q5K, "q5_k"),
+        (GgmlDType::Q6K, "q6_k"),
     ] {
         for rows in [1, 8, 256] {
             quantized_linear(dtype, name, rows)?;
@@ -75,7 +80,7 @@ fn attention(rows: usize, context: usize) -> Result<()> {
 /// A feed-forward matrix of DeepSeek-R1-Distill-Qwen-1.5B.
 fn linear(dtype: GgmlDType, name: &str, rows: usize) -> Result<()> {
     let weight = random((8960, 1536))?;
-    let ours = Linear::new(Arc::new(QTensor::quantize(&weight, dtype)?), None)?;
+    let ours = Linear::new(&Weight::new(QTensor::quantize(&weight, dtype)?)?, None)?;
     let transposed = weight.t()?;
     let x = random((rows, 1536))?;
     compare(
@@ -86,9 +91,9 @@ fn linear(dtype: GgmlDType, name: &str, rows: usize) -> Result<()> {
 }
 
 fn quantized_linear(dtype: GgmlDType, name: &str, rows: usize) -> Result<()> {
-    let weight = Arc::new(QTensor::quantize(&random((8960, 1536))?, dtype)?);
-    let ours = Linear::new(weight.clone(), None)?;
-    let candle = QMatMul::from_arc(weight)?;
+    let floats = random((8960, 1536))?;
+    let candle = QMatMul::from_arc(Arc::new(QTensor::quantize(&floats, dtype)?))?;
+    let ours = Linear::new(&Weight::new(QTensor::quantize(&floats, dtype)?)?, None)?;
     let x = random((rows, 1536))?;
     compare(
         &format!("linear 1536 to 8960, {name}, {rows} rows"),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 
 use crate::model::kv_cache::{KvCache, KvLayer};
@@ -10,8 +9,8 @@ use crate::model::rope::Rope;
 use crate::model::weights::TensorMap;
 use crate::model::{CausalLm, Logits, ModelConfig, ModelError, ModelInput};
 use crate::ops::{
-    ATTENTION_HEAD_DIM_MAX, Embedding, Linear, PagedBatch, PagedSeq, RmsNorm, Rotation, add_rows,
-    apply_rope, paged_attention, silu_mul, write_kv,
+    ATTENTION_HEAD_DIM_MAX, Embedding, Linear, PagedBatch, PagedSeq, RmsNorm, Rotation, Weight,
+    add_rows, apply_rope, paged_attention, silu_mul, write_kv,
 };
 
 /// A causal language model over weights on one device.
@@ -52,7 +51,7 @@ impl Decoder {
             blocks,
             norm: top.norm("output_norm", hidden_size, config.rms_norm_eps)?,
             embedding: Embedding::new(table),
-            lm_head: Linear::new(lm_head, None)?,
+            lm_head: Linear::new(&lm_head, None)?,
             config,
         })
     }
@@ -232,7 +231,7 @@ impl Scope<'_> {
         } else {
             None
         };
-        Ok(Linear::new(weight, bias)?)
+        Ok(Linear::new(&weight, bias)?)
     }
 
     fn norm(&mut self, name: &str, size: usize, eps: f32) -> Result<RmsNorm, ModelError> {
@@ -240,12 +239,12 @@ impl Scope<'_> {
         Ok(RmsNorm::new(vector(&weight)?, eps))
     }
 
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<QTensor>, ModelError> {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<Weight>, ModelError> {
         Ok(self.tensors.take(&format!("{}{name}", self.prefix), shape)?)
     }
 }
 
 /// Norm weights and biases are small and used in `f32`.
-fn vector(tensor: &QTensor) -> Result<Tensor, ModelError> {
-    Ok(tensor.dequantize(&tensor.device())?)
+fn vector(weight: &Weight) -> Result<Tensor, ModelError> {
+    Ok(weight.dequantize()?)
 }

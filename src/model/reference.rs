@@ -1,8 +1,7 @@
 //! The decoder against candle-transformers, on random weights, and against itself: a run that is
 //! batched, chunked, laid out in other blocks or reuses a prefix.
 //!
-//! Weights are unquantized here, so every operation is batch-invariant and runs are compared by
-//! their bits.
+//! Every operation is batch-invariant, so runs are compared by their bits.
 
 mod golden;
 
@@ -19,6 +18,7 @@ use crate::model::weights::TensorMap;
 use crate::model::{
     CausalLm, Decoder, KvCache, KvCacheConfig, KvDtype, ModelConfig, ModelInput, SeqInput,
 };
+use crate::ops::Weight;
 
 const LLAMA3: RopeScaling = RopeScaling::Llama3 {
     factor: 8.0,
@@ -45,6 +45,15 @@ fn config(architecture: Architecture) -> ModelConfig {
         qkv_bias: architecture == Architecture::Qwen2,
         qk_norm: architecture == Architecture::Qwen3,
     }
+}
+
+/// The same with rows of whole blocks of `dtype`.
+fn config_for(architecture: Architecture, dtype: GgmlDType) -> ModelConfig {
+    let config = config(architecture);
+    let hidden_size = config.hidden_size.next_multiple_of(dtype.block_size());
+    let intermediate_size = config.intermediate_size.next_multiple_of(dtype.block_size());
+    let head_dim = hidden_size / config.num_attention_heads;
+    ModelConfig { hidden_size, intermediate_size, head_dim, ..config }
 }
 
 /// One tensor under the names of Hugging Face and of GGUF.
@@ -109,7 +118,8 @@ fn random_weights(config: &ModelConfig) -> Vec<Named> {
 fn decoder(config: &ModelConfig, weights: &[Named], dtype: GgmlDType) -> Decoder {
     let quantized = |named: &Named| {
         let dtype = if named.tensor.dims().len() == 1 { GgmlDType::F32 } else { dtype };
-        (named.gguf.clone(), QTensor::quantize(&named.tensor, dtype).unwrap())
+        let tensor = QTensor::quantize(&named.tensor, dtype).unwrap();
+        (named.gguf.clone(), Weight::new(tensor).unwrap())
     };
     let mut tensors: TensorMap = weights.iter().map(quantized).collect();
     Decoder::new(config.clone(), &mut tensors).unwrap()
@@ -289,8 +299,11 @@ fn any_batch_chunk_and_block_gives_the_same_bits() {
             (GgmlDType::F32, KvDtype::F32),
             (GgmlDType::BF16, KvDtype::F16),
             (GgmlDType::F16, KvDtype::Bf16),
+            (GgmlDType::Q8_0, KvDtype::F16),
+            (GgmlDType::Q4K, KvDtype::F16),
+            (GgmlDType::Q6K, KvDtype::F16),
         ] {
-            let config = config(architecture);
+            let config = config_for(architecture, dtype);
             let mut decoder = decoder(&config, &random_weights(&config), dtype);
             // Longer than a partition of the attention kernel.
             let (a, b) = (tokens(5, 300), tokens(11, 41));
@@ -382,7 +395,8 @@ fn a_missing_or_misshapen_tensor_is_named() {
                     Some(len) => Tensor::zeros(len, DType::F32, &Device::Cpu).unwrap(),
                     None => return None,
                 };
-                Some((named.gguf, QTensor::quantize(&tensor, GgmlDType::F32).unwrap()))
+                let tensor = QTensor::quantize(&tensor, GgmlDType::F32).unwrap();
+                Some((named.gguf, Weight::new(tensor).unwrap()))
             })
             .collect();
         let error = Decoder::new(config.clone(), &mut tensors).unwrap_err().to_string();

@@ -18,51 +18,63 @@ use kernels::{
 
 use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
 use super::storage::{f32_slice, f32_slice_mut};
+use super::weight::{Packed, Storage, Weight};
 
 /// `x W^T + b`.
 #[derive(Debug)]
 pub struct Linear {
-    weight: Weight,
+    matrix: Matrix,
     /// `[n]`, `f32`.
     bias: Option<Tensor>,
 }
 
 #[derive(Debug)]
-enum Weight {
+enum Matrix {
     Candle(QMatMul),
+    Packed(Arc<Packed>),
     Dense(Dense),
     Blocks(Blocks),
 }
 
 impl Linear {
     /// `weight` is `[n, k]`, `bias` is `[n]` of `f32`.
-    pub fn new(weight: Arc<QTensor>, bias: Option<Tensor>) -> Result<Self> {
-        let is_cpu = weight.device().is_cpu();
-        let weight = match weight.dtype() {
-            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 if is_cpu => {
-                Weight::Dense(Dense(weight))
-            }
-            dtype => match block_format(dtype) {
-                Some(format) if is_cpu && has_block_kernels() => {
-                    Weight::Blocks(Blocks { weight, format })
-                }
-                _ => Weight::Candle(QMatMul::from_arc(weight)?),
-            },
+    pub fn new(weight: &Weight, bias: Option<Tensor>) -> Result<Self> {
+        let matrix = match &weight.storage {
+            Storage::Candle(tensor) => Matrix::of(Arc::clone(tensor))?,
+            Storage::Packed(packed) => Matrix::Packed(Arc::clone(packed)),
         };
-        Ok(Self { weight, bias })
+        Ok(Self { matrix, bias })
     }
 
     /// `[num_rows, k]` to `[num_rows, n]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = match &self.weight {
-            Weight::Candle(weight) => weight.forward(x)?,
-            Weight::Dense(weight) => x.apply_op1_no_bwd(weight)?,
-            Weight::Blocks(weight) => x.apply_op1_no_bwd(weight)?,
+        let y = match &self.matrix {
+            Matrix::Candle(matrix) => matrix.forward(x)?,
+            Matrix::Packed(matrix) => x.apply_op1_no_bwd(&&**matrix)?,
+            Matrix::Dense(matrix) => x.apply_op1_no_bwd(matrix)?,
+            Matrix::Blocks(matrix) => x.apply_op1_no_bwd(matrix)?,
         };
         if let Some(bias) = &self.bias {
             y.inplace_op2(bias, &AddBias)?;
         }
         Ok(y)
+    }
+}
+
+impl Matrix {
+    fn of(tensor: Arc<QTensor>) -> Result<Self> {
+        let is_cpu = tensor.device().is_cpu();
+        Ok(match tensor.dtype() {
+            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 if is_cpu => {
+                Self::Dense(Dense(tensor))
+            }
+            dtype => match block_format(dtype) {
+                Some(format) if is_cpu && has_block_kernels() => {
+                    Self::Blocks(Blocks { weight: tensor, format })
+                }
+                _ => Self::Candle(QMatMul::from_arc(tensor)?),
+            },
+        })
     }
 }
 
@@ -217,19 +229,23 @@ impl InplaceOp2 for AddBias {
 /// Token embeddings. The table stays as it is stored; rows are dequantized when looked up.
 #[derive(Debug)]
 pub struct Embedding {
-    table: Arc<QTensor>,
+    table: Arc<Weight>,
 }
 
 impl Embedding {
     /// `table` is `[vocab_size, hidden_size]`.
-    pub fn new(table: Arc<QTensor>) -> Self {
+    pub fn new(table: Arc<Weight>) -> Self {
         Self { table }
     }
 
     /// `[token_ids.len(), hidden_size]`, `f32`. An id outside the vocabulary is an error.
     pub fn forward(&self, token_ids: &[u32]) -> Result<Tensor> {
-        let ids = Tensor::from_slice(token_ids, token_ids.len(), &Device::Cpu)?;
-        self.table.embedding(&ids)
+        match &self.table.storage {
+            Storage::Candle(table) => {
+                table.embedding(&Tensor::from_slice(token_ids, token_ids.len(), &Device::Cpu)?)
+            }
+            Storage::Packed(table) => table.rows(token_ids.iter().map(|&id| id as usize)),
+        }
     }
 }
 
@@ -255,12 +271,17 @@ mod tests {
             GgmlDType::Q5_0,
             GgmlDType::Q5_1,
             GgmlDType::Q8_0,
+            GgmlDType::Q2K,
+            GgmlDType::Q3K,
             GgmlDType::Q4K,
+            GgmlDType::Q5K,
+            GgmlDType::Q6K,
         ] {
-            let weight = Arc::new(QTensor::quantize(&weight, dtype).unwrap());
+            let weight = QTensor::quantize(&weight, dtype).unwrap();
             let elements = weight.dequantize(&Device::Cpu).unwrap();
+            let weight = Weight::new(weight).unwrap();
             let expected = x.matmul(&elements.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
-            let found = Linear::new(weight, None).unwrap().forward(&x).unwrap();
+            let found = Linear::new(&weight, None).unwrap().forward(&x).unwrap();
             let found = found.to_vec2::<f32>().unwrap();
             assert_eq!(found.len(), num_rows);
             for (found, expected) in found.concat().iter().zip(expected.concat()) {

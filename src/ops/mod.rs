@@ -5,11 +5,14 @@
 
 mod attention;
 mod linear;
+mod packed;
 mod parallel;
 mod rows;
 mod storage;
+mod weight;
 
 pub use attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
 pub use kernels::{HEAD_DIM_MAX as ATTENTION_HEAD_DIM_MAX, RopeLayout};
 pub use linear::{Embedding, Linear};
 pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};
+pub use weight::Weight;

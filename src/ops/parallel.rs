@@ -23,13 +23,22 @@ where
         }
         return;
     }
-    let chunks = Mutex::new(values.chunks_mut(chunk_len).enumerate());
+    for_each(values.chunks_mut(chunk_len).enumerate(), |(index, chunk)| f(index, chunk));
+}
+
+/// Calls `f` for each item. Threads take items in order as they become free.
+pub(super) fn for_each<I, F>(items: I, f: F)
+where
+    I: Iterator<Item: Send> + Send,
+    F: Fn(I::Item) + Sync,
+{
+    let items = Mutex::new(items);
     barrier_pool().execute(|_| {
         loop {
             // A panic in `f` reaches the caller through the pool, so a poisoned lock says nothing.
-            let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((index, chunk)) = next else { return };
-            f(index, chunk);
+            let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = next else { return };
+            f(item);
         }
     });
 }

@@ -163,14 +163,14 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::weights::qtensor_from_bytes;
+    use crate::model::weights::weight_from_bytes;
 
     fn values(dtype: GgmlType, centre: Centre) -> Vec<f32> {
         let num_elements = 64 * 1024;
         let mut data = vec![0; dtype.data_bytes(num_elements).unwrap() as usize];
         fill(&mut data, dtype, centre, 7, 0);
-        let tensor = qtensor_from_bytes(&data, dtype, &[256, 256], &Device::Cpu).unwrap();
-        let floats = tensor.dequantize(&Device::Cpu).unwrap();
+        let weight = weight_from_bytes(&data, dtype, &[256, 256], &Device::Cpu).unwrap();
+        let floats = weight.dequantize().unwrap();
         floats.flatten_all().unwrap().to_vec1().unwrap()
     }
 

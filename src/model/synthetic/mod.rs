@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use candle_core::{Device, quantized::QTensor};
+use candle_core::Device;
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -18,8 +18,9 @@ use self::blocks::Centre;
 use crate::format::gguf::{GgmlType, GgufWriter, TensorSpec};
 use crate::model::{
     config::{ConfigError, ModelConfig},
-    weights::{Quantization, Role, Slot, TensorMap, WeightsError, qtensor_from_bytes, slots},
+    weights::{Quantization, Role, Slot, TensorMap, WeightsError, slots, weight_from_bytes},
 };
+use crate::ops::Weight;
 
 #[derive(Debug, Error)]
 pub enum SyntheticError {
@@ -131,7 +132,7 @@ impl Synthetic {
         slot: &Slot,
         spec: &TensorSpec,
         device: &Device,
-    ) -> Result<QTensor, WeightsError> {
+    ) -> Result<Weight, WeightsError> {
         const ALIGNMENT: usize = 16;
         let len = spec.num_bytes() as usize;
         let mut buffer = vec![0; len + ALIGNMENT];
@@ -139,7 +140,7 @@ impl Synthetic {
         let bytes = &mut buffer[start..start + len];
         let key = blocks::tensor_key(self.seed, &spec.name);
         blocks::fill(bytes, spec.dtype, centre(slot), key, 0);
-        qtensor_from_bytes(bytes, spec.dtype, &spec.dims, device)
+        weight_from_bytes(bytes, spec.dtype, &spec.dims, device)
     }
 
     fn for_each_window(

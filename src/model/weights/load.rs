@@ -2,18 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use candle_core::{Device, quantized::QTensor};
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::{
     TensorError, TensorMap, WeightsError,
     names::Slot,
     quantization::Quantization,
-    quantize::{qtensor_from_bytes, qtensor_from_floats},
+    quantize::{qtensor_from_floats, weight_from_bytes},
     source::TensorSource,
 };
 use crate::format::gguf::GgmlType;
 use crate::model::config::ModelConfig;
+use crate::ops::Weight;
 
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
@@ -87,9 +88,9 @@ fn make(
     wanted: GgmlType,
     slot: &Slot,
     device: &Device,
-) -> Result<QTensor, WeightsError> {
-    match found == wanted {
-        true => qtensor_from_bytes(bytes, found, &slot.shape, device),
-        false => qtensor_from_floats(bytes, found, wanted, &slot.shape, device),
+) -> Result<Weight, WeightsError> {
+    if found == wanted {
+        return weight_from_bytes(bytes, found, &slot.shape, device);
     }
+    Ok(Weight::new(qtensor_from_floats(bytes, found, wanted, &slot.shape, device)?)?)
 }

@@ -12,13 +12,13 @@ mod source;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use candle_core::quantized::QTensor;
 use thiserror::Error;
 
 use crate::format::{
     gguf::{GgufError, split::SplitError},
     safetensors::SafetensorsError,
 };
+use crate::ops::Weight;
 
 pub use load::{LoadOptions, load};
 pub use mapped_file::MappedFile;
@@ -26,12 +26,11 @@ pub use names::{Role, Slot, slots};
 pub use quantization::{Quantization, UnknownQuantization};
 pub use source::{Naming, TensorSource};
 
-pub(in crate::model) use quantize::qtensor_from_bytes;
+pub(in crate::model) use quantize::weight_from_bytes;
 
-/// All tensors of a checkpoint. Unquantized ones are `QTensor`s of type F32, F16 or BF16, those of
-/// one dimension (norms and biases) always of F32.
+/// All tensors of a checkpoint. Those of one dimension (norms and biases) are always F32.
 #[derive(Debug, Default)]
-pub struct TensorMap(HashMap<String, Arc<QTensor>>);
+pub struct TensorMap(HashMap<String, Arc<Weight>>);
 
 #[derive(Debug, Error)]
 pub enum TensorError {
@@ -69,7 +68,7 @@ pub enum WeightsError {
 
 impl TensorMap {
     /// Takes a tensor out, checked to have `shape` (outermost dimension first).
-    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<QTensor>, TensorError> {
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<Weight>, TensorError> {
         self.take_optional(name, shape)?
             .ok_or_else(|| TensorError::Missing { name: name.to_owned() })
     }
@@ -78,25 +77,25 @@ impl TensorMap {
         &mut self,
         name: &str,
         shape: &[usize],
-    ) -> Result<Option<Arc<QTensor>>, TensorError> {
+    ) -> Result<Option<Arc<Weight>>, TensorError> {
         let Some(tensor) = self.0.remove(name) else { return Ok(None) };
-        check_shape(name, tensor.shape().dims(), shape)?;
+        check_shape(name, tensor.dims(), shape)?;
         Ok(Some(tensor))
     }
 
     /// Bytes of one tensor that is still held.
     pub fn bytes_of(&self, name: &str) -> Option<usize> {
-        self.0.get(name).map(|tensor| tensor.storage_size_in_bytes())
+        self.0.get(name).map(|tensor| tensor.num_bytes())
     }
 
     /// Bytes of all tensors still held.
     pub fn num_bytes(&self) -> usize {
-        self.0.values().map(|tensor| tensor.storage_size_in_bytes()).sum()
+        self.0.values().map(|tensor| tensor.num_bytes()).sum()
     }
 }
 
-impl FromIterator<(String, QTensor)> for TensorMap {
-    fn from_iter<I: IntoIterator<Item = (String, QTensor)>>(tensors: I) -> Self {
+impl FromIterator<(String, Weight)> for TensorMap {
+    fn from_iter<I: IntoIterator<Item = (String, Weight)>>(tensors: I) -> Self {
         Self(tensors.into_iter().map(|(name, tensor)| (name, Arc::new(tensor))).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! From the bytes of a file to Candle's quantized tensors, with or without a change of type.
+//! From the bytes of a file to weights in memory, with or without a change of type.
 
 use candle_core::{
     Device,
@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::WeightsError;
 use crate::format::gguf::GgmlType;
+use crate::ops::Weight;
 
 #[cfg(target_endian = "big")]
 compile_error!("weights are used as the files hold them, which is little-endian");
@@ -33,21 +34,23 @@ pub(super) fn ggml_dtype(dtype: GgmlType) -> GgmlDType {
 
 /// Copies `bytes` as they are. Quantized types need `bytes` aligned to 2, as GGUF files have them;
 /// the float types of safetensors files may lie anywhere.
-pub(in crate::model) fn qtensor_from_bytes(
+pub(in crate::model) fn weight_from_bytes(
     bytes: &[u8],
     dtype: GgmlType,
     dims: &[usize],
     device: &Device,
-) -> Result<QTensor, WeightsError> {
-    match dtype {
+) -> Result<Weight, WeightsError> {
+    let ggml = ggml_dtype(dtype);
+    let tensor = match dtype {
         GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 => {
-            qtensor_from_floats(bytes, dtype, dtype, dims, device)
+            qtensor_from_floats(bytes, dtype, dtype, dims, device)?
         }
-        _ => {
-            let storage = QStorage::from_data(bytes.into(), device, ggml_dtype(dtype))?;
-            Ok(QTensor::new(storage, dims)?)
+        _ if device.is_cpu() && Weight::is_packed(ggml, dims) => {
+            return Ok(Weight::pack(bytes, ggml, dims)?);
         }
-    }
+        _ => QTensor::new(QStorage::from_data(bytes.into(), device, ggml)?, dims)?,
+    };
+    Ok(Weight::new(tensor)?)
 }
 
 /// Converts `bytes`, which are of the float type `from`, into a tensor of any type `to`.
@@ -178,7 +181,9 @@ mod tests {
         let dims = [LEN];
         let bits = wave().into_iter().map(|x| bf16::from_f32(x).to_bits());
         let bytes = shifted(bits.flat_map(u16::to_le_bytes));
-        let tensor = qtensor_from_bytes(&bytes[1..], GgmlType::Bf16, &dims, &Device::Cpu).unwrap();
+        let tensor =
+            qtensor_from_floats(&bytes[1..], GgmlType::Bf16, GgmlType::Bf16, &dims, &Device::Cpu)
+                .unwrap();
         assert_eq!(&tensor.data().unwrap()[..], &bytes[1..]);
         let widened =
             qtensor_from_floats(&bytes[1..], GgmlType::Bf16, GgmlType::F32, &dims, &Device::Cpu);
