@@ -143,7 +143,8 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Requests of one HTTP/2 connection; clients open another connection for more.
 pub const HTTP2_STREAMS_MAX: u32 = 256;
-/// A new connection must send a whole request head within this time.
+/// A new connection must send a whole request head within this time, and as long before that end
+/// its TLS handshake.
 pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without a request in progress is closed after this time: longer than the 60 s of
 /// AWS load balancers, which must be the ones to close first.
@@ -162,8 +163,13 @@ pub const HEADERS_MAX: usize = 100;
 pub const REQUEST_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bodies being read or parsed, all requests together.
 pub const BUFFERED_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// A body must have arrived after this time, which also sets a minimum rate.
+/// A body must have arrived after this time.
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// From this time on a body must have come at [`REQUEST_BODY_BYTES_PER_SECOND_MIN`], all in all: a
+/// client that sends a byte now and then does not keep its place for the whole timeout.
+pub const REQUEST_BODY_GRACE: Duration = Duration::from_secs(10);
+/// A tenth of what the largest body needs to arrive in time; a telephone line of the nineties.
+pub const REQUEST_BODY_BYTES_PER_SECOND_MIN: u32 = 4 * 1024;
 /// Requests wait this long for a model that is still loading, unless the operator says otherwise:
 /// below the 60 s read timeout of boto3, whose retries would otherwise be spent in a second.
 pub const MODEL_LOAD_WAIT_DEFAULT: Duration = Duration::from_secs(50);
@@ -224,10 +230,8 @@ pub const SHORT_TERM_KEY_EXPIRY_MAX: Duration = Duration::from_secs(12 * 60 * 60
 /// token reaches 3 KiB.
 pub const SHORT_TERM_KEY_BYTES_MAX: usize = 8 * 1024;
 const _: () = assert!(SHORT_TERM_KEY_BYTES_MAX < HEADER_BYTES_MAX);
-/// A handshake takes a few round trips; a client that does not finish has no request either.
-pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Certificates of one chain; public ones have two to four.
-pub const TLS_CHAIN_BYTES_MAX: u64 = 1 << 20;
+/// A chain of certificates, or a key; public chains have two to four of 2 KiB.
+pub const TLS_PEM_BYTES_MAX: u64 = 1 << 20;
 /// Files that may change under a running server, keys and certificates, are looked at this often:
 /// soon enough for a revocation, and one `stat` a second costs nothing.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);

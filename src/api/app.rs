@@ -13,7 +13,9 @@ use axum::routing::{MethodRouter, get};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::api::access::{self, Access, Principal};
 use crate::api::bedrock::{self, BedrockError};
+use crate::api::body::BodyPace;
 use crate::api::health;
 use crate::api::lifecycle::{Lifecycle, Phase};
 use crate::api::metrics::Metrics;
@@ -56,6 +58,9 @@ pub(super) struct Shared {
     /// One permit for each KiB of a body.
     pub(super) body_kib: Arc<Semaphore>,
     pub(super) first_request_timeout: Duration,
+    pub(super) write_stall_timeout: Duration,
+    pub(super) body_pace: BodyPace,
+    pub(super) access: Access,
 }
 
 impl App {
@@ -68,13 +73,34 @@ impl App {
             in_flight: Arc::new(Semaphore::new(limits::REQUESTS_IN_FLIGHT_MAX)),
             body_kib: Arc::new(Semaphore::new(limits::BUFFERED_BODY_BYTES_MAX / 1024)),
             first_request_timeout: limits::FIRST_REQUEST_TIMEOUT,
+            write_stall_timeout: limits::WRITE_STALL_TIMEOUT,
+            body_pace: BodyPace::DEFAULT,
+            access: Access::open(),
         }))
     }
 
+    /// Everyone may use an app that was not told otherwise.
+    pub fn with_access(self, access: Access) -> Self {
+        self.with(|shared| shared.access = access)
+    }
+
     #[cfg(test)]
-    pub(super) fn with_first_request_timeout(mut self, timeout: Duration) -> Self {
-        let shared = Arc::get_mut(&mut self.0).expect("nothing else holds a new app");
-        shared.first_request_timeout = timeout;
+    pub(super) fn with_first_request_timeout(self, timeout: Duration) -> Self {
+        self.with(|shared| shared.first_request_timeout = timeout)
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_write_stall_timeout(self, timeout: Duration) -> Self {
+        self.with(|shared| shared.write_stall_timeout = timeout)
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_body_pace(self, pace: BodyPace) -> Self {
+        self.with(|shared| shared.body_pace = pace)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        change(Arc::get_mut(&mut self.0).expect("nothing else holds a new app"));
         self
     }
 
@@ -84,14 +110,23 @@ impl App {
 
     /// Paths are split before they are decoded, so an id may hold an encoded slash.
     pub(super) fn router(&self) -> Router {
-        Router::new()
+        // Probes come from load balancers, which have no keys. Everything else asks for one, paths
+        // that name nothing included: what is not put here is closed.
+        let mut open =
+            Router::new().route("/health", get(health::health)).route("/ready", get(health::ready));
+        let mut closed = Router::new()
             .merge(bedrock::routes(self))
             .merge(openai::routes(self))
-            .route("/health", get(health::health))
-            .route("/ready", get(health::ready))
-            .route("/metrics", get(health::metrics))
-            .fallback(unknown_operation)
+            .fallback(unknown_operation);
+        let metrics = Router::new().route("/metrics", get(health::metrics));
+        match self.0.access.metrics_are_open() {
+            true => open = open.merge(metrics),
+            false => closed = closed.merge(metrics),
+        }
+        closed
             .method_not_allowed_fallback(unknown_operation)
+            .layer(from_fn_with_state(self.clone(), access::authenticate))
+            .merge(open.method_not_allowed_fallback(unknown_operation))
             .layer(from_fn(identify))
             .with_state(self.clone())
     }
@@ -107,9 +142,27 @@ impl App {
 }
 
 impl Shared {
+    /// Takes what a request needs to be worked on, until its record is dropped.
+    fn let_in(&self, record: &mut Record, principal: Option<Principal>) -> Result<(), Refusal> {
+        if self.lifecycle.phase() >= Phase::Draining {
+            return Err(Refusal::Draining);
+        }
+        let limit = limits::REQUESTS_IN_FLIGHT_MAX;
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned();
+        record.hold(permit.map_err(|_| Refusal::RequestsFull { limit })?);
+        if let Some(principal) = principal {
+            let admission = principal.admit()?;
+            record.belongs_to(principal, admission);
+        }
+        Ok(())
+    }
+
     /// The model that a request names, noted in its record.
     pub(super) fn resolve(&self, record: &Record, id: &str) -> Result<&ServedModel, Refusal> {
         let model = self.models.find(id)?;
+        if let Some(principal) = record.principal() {
+            principal.check_model([id, &model.id])?;
+        }
         record.note_model(&model.id);
         Ok(model)
     }
@@ -160,20 +213,11 @@ async fn admit(
     let request_id = request.extensions().get::<RequestId>().cloned();
     let request_id = request_id.expect("the outer layer gives every request its id");
     let mut record = Record::new(operation, request_id, Arc::clone(&shared.metrics));
-    let permit = if shared.lifecycle.phase() >= Phase::Draining {
-        Err(Refusal::Draining)
-    } else {
-        let limit = limits::REQUESTS_IN_FLIGHT_MAX;
-        let permit = Arc::clone(&shared.in_flight).try_acquire_owned();
-        permit.map_err(|_| Refusal::RequestsFull { limit })
-    };
-    match permit {
-        Ok(permit) => record.hold(permit),
-        Err(refusal) => {
-            let response = operation.protocol().refuse(refusal);
-            record.note_response(&response);
-            return response;
-        }
+    let principal = request.extensions().get::<Principal>().cloned();
+    if let Err(refusal) = shared.let_in(&mut record, principal) {
+        let response = operation.protocol().refuse(refusal);
+        record.note_response(&response);
+        return response;
     }
     let record = Arc::new(record);
     request.extensions_mut().insert(Arc::clone(&record));

@@ -1,12 +1,15 @@
 //! Reading a request's body: bounded in bytes, in time, and in what all bodies take together.
 
-use axum::body::Body;
-use axum::body::HttpBody;
-use futures_util::StreamExt;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
-
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use futures_util::StreamExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
 use crate::api::app::App;
 use crate::api::refusal::Refusal;
@@ -15,7 +18,14 @@ use crate::limits;
 /// Holds its share of the memory for bodies until it is dropped.
 pub(super) struct BufferedBody {
     pub(super) bytes: Vec<u8>,
-    _share: OwnedSemaphorePermit,
+    share: OwnedSemaphorePermit,
+}
+
+impl BufferedBody {
+    /// To be read once more by whoever comes next; it keeps its share until then.
+    pub(super) fn into_body(self) -> Body {
+        Body::new(ReadBody { bytes: Some(self.bytes.into()), _share: self.share })
+    }
 }
 
 pub(super) async fn read(app: &App, body: Body) -> Result<BufferedBody, Refusal> {
@@ -30,21 +40,79 @@ pub(super) async fn read(app: &App, body: Body) -> Result<BufferedBody, Refusal>
     let share = Arc::clone(&app.shared().body_kib)
         .try_acquire_many_owned(kib)
         .map_err(|_| Refusal::BodiesFull { limit: limits::BUFFERED_BODY_BYTES_MAX })?;
-    let read = async {
-        let mut bytes = Vec::new();
-        let mut chunks = body.into_data_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| Refusal::BodyIncomplete)?;
-            if chunk.len() > limit - bytes.len() {
-                return Err(Refusal::BodyTooLong { limit });
-            }
-            bytes.extend_from_slice(&chunk);
+    let bytes = collect(body, app.shared().body_pace).await?;
+    Ok(BufferedBody { bytes, share })
+}
+
+async fn collect(body: Body, pace: BodyPace) -> Result<Vec<u8>, Refusal> {
+    let limit = limits::REQUEST_BODY_BYTES_MAX;
+    let started_at = Instant::now();
+    let mut bytes = Vec::new();
+    let mut chunks = body.into_data_stream();
+    loop {
+        let deadline = started_at + pace.time_for(bytes.len());
+        let chunk = timeout_at(deadline, chunks.next()).await;
+        let chunk = chunk.map_err(|_| Refusal::BodyTooSlow {
+            seconds: limits::REQUEST_BODY_TIMEOUT.as_secs(),
+            rate: pace.bytes_per_second,
+        })?;
+        let Some(chunk) = chunk else { return Ok(bytes) };
+        let chunk = chunk.map_err(|_| Refusal::BodyIncomplete)?;
+        if chunk.len() > limit - bytes.len() {
+            return Err(Refusal::BodyTooLong { limit });
         }
-        Ok(bytes)
+        match bytes.is_empty() {
+            // A body that was read before comes as one piece, which is not copied.
+            true => bytes = chunk.into(),
+            false => bytes.extend_from_slice(&chunk),
+        }
+    }
+}
+
+/// How slowly a body may come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyPace {
+    /// Passes before the rate counts: a client may be computing what it sends.
+    pub(super) grace: Duration,
+    pub(super) bytes_per_second: u32,
+}
+
+impl BodyPace {
+    pub(super) const DEFAULT: Self = Self {
+        grace: limits::REQUEST_BODY_GRACE,
+        bytes_per_second: limits::REQUEST_BODY_BYTES_PER_SECOND_MIN,
     };
-    let seconds = limits::REQUEST_BODY_TIMEOUT.as_secs();
-    let bytes = timeout(limits::REQUEST_BODY_TIMEOUT, read)
-        .await
-        .map_err(|_| Refusal::BodyTooSlow { seconds })??;
-    Ok(BufferedBody { bytes, _share: share })
+
+    /// The time since the beginning within which more must come than these bytes.
+    fn time_for(self, num_bytes: usize) -> Duration {
+        let seconds = num_bytes as f64 / f64::from(self.bytes_per_second);
+        let earned = Duration::from_secs_f64(seconds);
+        (self.grace + earned).min(limits::REQUEST_BODY_TIMEOUT)
+    }
+}
+
+/// A body that has been read, in one piece.
+struct ReadBody {
+    bytes: Option<Bytes>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl HttpBody for ReadBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
 }

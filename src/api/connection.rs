@@ -14,9 +14,11 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 use crate::api::app::App;
@@ -24,15 +26,33 @@ use crate::api::lifecycle::Phase;
 use crate::api::stall::StallLimit;
 use crate::limits;
 
+/// What HTTP is spoken over: the socket, or TLS over it.
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
 /// Until the peer closes, is idle for too long, or the server is going away.
-pub(super) async fn serve(stream: TcpStream, app: App, router: Router) {
+pub(super) async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, app: App, router: Router) {
     // Each token is a small write that should leave at once.
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let stream = StallLimit::new(stream, app.shared().write_stall_timeout);
+    let transport: Box<dyn Transport> = match tls {
+        None => Box::new(stream),
+        Some(tls) => match timeout(app.shared().first_request_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Box::new(stream),
+            // A scanner, a client that does not trust the certificate, or one that is too slow.
+            Ok(Err(_)) | Err(_) => return,
+        },
+    };
+    serve_http(transport, app, router).await;
+}
+
+async fn serve_http(transport: Box<dyn Transport>, app: App, router: Router) {
     let active = Arc::new(watch::Sender::new(0));
     let first_request = app.shared().first_request_timeout;
-    let io = TokioIo::new(StallLimit::new(stream, limits::WRITE_STALL_TIMEOUT));
+    let io = TokioIo::new(transport);
     let service = service_fn(|request: Request<Incoming>| {
         let guard = ActiveGuard::new(&active);
         answer(router.clone(), request, guard)

@@ -1,5 +1,6 @@
 //! Protocols over HTTP. Wire types never leave this module.
 
+mod access;
 mod app;
 mod bedrock;
 mod body;
@@ -14,10 +15,13 @@ mod refusal;
 mod server;
 pub mod sigv4;
 mod stall;
+mod tls;
 
+pub use access::{Access, AccessOptions};
 pub use app::{App, AppOptions};
 pub use models::{Alias, Models, ModelsError, PipelineSender};
-pub use server::{DrainOptions, serve};
+pub use server::{DrainOptions, Listener, serve};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 #[cfg(test)]
 mod tests;

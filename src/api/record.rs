@@ -6,15 +6,17 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::api::access::Principal;
 use crate::api::bedrock::BedrockError;
 use crate::api::metrics::{Metrics, Observation};
-use crate::api::openai::OpenAiError;
+use crate::api::openai::{self, OpenAiError};
 use crate::api::refusal::{FailureCode, Refusal};
-use crate::pipeline::ChatSummary;
+use crate::keys::Admission;
+use crate::pipeline::{ChatRequest, ChatSummary, TokenMeter};
 
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) Arc<str>);
@@ -79,11 +81,26 @@ impl Operation {
 }
 
 impl Protocol {
+    /// Of a request that reached no operation.
+    pub(super) fn of(path: &str) -> Self {
+        match openai::owns(path) {
+            true => Self::OpenAi,
+            false => Self::Bedrock,
+        }
+    }
+
     pub(super) fn refuse(self, refusal: Refusal) -> Response {
-        match self {
+        let retry_after = refusal.retry_after();
+        let mut response = match self {
             Self::Bedrock => BedrockError::from(refusal).into_response(),
             Self::OpenAi => OpenAiError::from(refusal).into_response(),
+        };
+        if let Some(wait) = retry_after {
+            // Whole seconds, rounded up: earlier is too early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
+        response
     }
 }
 
@@ -99,9 +116,19 @@ pub(super) struct Record {
     started_at: Instant,
     metrics: Arc<Metrics>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Whose request it is, where keys are asked for.
+    owner: Option<Owner>,
     /// The model that the request means, once that is known.
     model_id: OnceLock<Arc<str>>,
     outcome: Mutex<Outcome>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    principal: Principal,
+    admission: Admission,
+    /// Counts what the key is charged in the end.
+    meter: Arc<TokenMeter>,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +146,7 @@ impl Record {
             started_at: Instant::now(),
             metrics,
             permit: None,
+            owner: None,
             model_id: OnceLock::new(),
             outcome: Mutex::default(),
         }
@@ -126,6 +154,23 @@ impl Record {
 
     pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
+    }
+
+    pub(super) fn belongs_to(&mut self, principal: Principal, admission: Admission) {
+        self.owner = Some(Owner { principal, admission, meter: Arc::default() });
+    }
+
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.owner.as_ref().map(|owner| &owner.principal)
+    }
+
+    /// Marks what the pipeline is asked as the owner's: it shares nothing with requests of others,
+    /// and its tokens are counted.
+    pub(super) fn mark(&self, request: &mut ChatRequest) {
+        if let Some(owner) = &self.owner {
+            request.tenant = Some(Arc::clone(owner.principal.key_id()));
+            request.meter = Some(Arc::clone(&owner.meter));
+        }
     }
 
     /// The first model counts.
@@ -175,9 +220,14 @@ impl Drop for Record {
         let (operation, summary) = (self.operation, outcome.summary.as_ref());
         self.metrics.observe(&Observation { model_id, operation, code, elapsed, summary });
         let usage = outcome.summary.as_ref().map(|it| it.usage).unwrap_or_default();
+        if let Some(owner) = &self.owner {
+            owner.admission.charge(owner.meter.num_tokens(), Instant::now());
+        }
+        let key_id = self.principal().map_or("", |principal| principal.key_id());
         tracing::info!(
             request_id = %self.request_id.0,
             operation = self.operation.name(),
+            key_id,
             model = model_id.map_or("", |id| &**id),
             code,
             elapsed_ms = elapsed.as_millis(),

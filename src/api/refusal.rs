@@ -1,6 +1,11 @@
 //! Why a request was turned away before a model saw it, in no protocol's words.
 
+use std::time::Duration;
+
 use thiserror::Error;
+
+use crate::api::access::AccessRefusal;
+use crate::keys::Throttled;
 
 /// Each protocol says in its own way what kind of error this is; the text is the same in all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -9,8 +14,11 @@ pub(super) enum Refusal {
     BodyTooLong { limit: usize },
     #[error("The request body is incomplete.")]
     BodyIncomplete,
-    #[error("The request body took longer than {seconds} seconds.")]
-    BodyTooSlow { seconds: u64 },
+    #[error(
+        "The request body came too slowly: it has {seconds} seconds, and {rate} bytes a second \
+         must come."
+    )]
+    BodyTooSlow { seconds: u64, rate: u32 },
     #[error("Too many requests: their bodies exceed {limit} bytes together. Wait and try again.")]
     BodiesFull { limit: usize },
     #[error("Too many requests: {limit} are in flight. Wait and try again.")]
@@ -23,6 +31,31 @@ pub(super) enum Refusal {
     ModelNotReady,
     #[error("The server is shutting down. Try your request again.")]
     Draining,
+    #[error(transparent)]
+    Access(#[from] AccessRefusal),
+    #[error("Too many requests: {0}. Wait and try again.")]
+    KeyLimited(Throttled),
+    #[error("You don't have access to the model with the specified model ID.")]
+    ModelDenied,
+}
+
+impl Refusal {
+    /// When to come again, where that is known.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::KeyLimited(throttled) => Some(throttled.retry_after()),
+            Self::BodyTooLong { .. }
+            | Self::BodyIncomplete
+            | Self::BodyTooSlow { .. }
+            | Self::BodiesFull { .. }
+            | Self::RequestsFull { .. }
+            | Self::ModelNotFound { .. }
+            | Self::ModelNotReady
+            | Self::Draining
+            | Self::Access(_)
+            | Self::ModelDenied => None,
+        }
+    }
 }
 
 /// How a request failed, in the words of metrics and logs: Bedrock's names whatever the protocol,

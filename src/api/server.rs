@@ -17,10 +17,25 @@ use tokio::time::{sleep, timeout};
 use crate::api::app::App;
 use crate::api::connection;
 use crate::api::lifecycle::Phase;
+use crate::api::tls::Tls;
 use crate::limits;
 
 /// A failing `accept` means that file descriptors have run out; some come back soon.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Listener {
+    pub tcp: TcpListener,
+    /// `None` for HTTP in the clear.
+    pub tls: Option<Tls>,
+}
+
+impl From<TcpListener> for Listener {
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, tls: None }
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 pub struct DrainOptions {
@@ -32,11 +47,12 @@ pub struct DrainOptions {
 
 /// Serves until `stop` resolves and the requests in flight have ended.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     app: App,
     drain_options: DrainOptions,
     stop: impl Future<Output = ()>,
 ) {
+    let listener = listener.into();
     let mut connections = JoinSet::new();
     let leaving = async {
         stop.await;
@@ -45,24 +61,35 @@ pub async fn serve(
     tokio::select! {
         () = leaving => {}
         () = accept_all(&listener, &app, &mut connections) => {}
+        () = app.shared().access.follow() => {}
+        () = follow(&listener) => {}
     }
     let all_closed = async { while connections.join_next().await.is_some() {} };
     // Those that do not close in time are dropped with the set.
     let _ = timeout(limits::DRAIN_FLUSH_TIMEOUT, all_closed).await;
 }
 
+/// Never ends.
+async fn follow(listener: &Listener) {
+    match &listener.tls {
+        Some(tls) => tls.follow().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Accepts while the server drains as well: probes and clients get an answer, not a closed port.
-async fn accept_all(listener: &TcpListener, app: &App, connections: &mut JoinSet<()>) {
+async fn accept_all(listener: &Listener, app: &App, connections: &mut JoinSet<()>) {
     let router = app.router();
     let permits = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     loop {
         tokio::select! {
-            accepted = accept(listener, &permits) => match accepted {
+            accepted = accept(&listener.tcp, &permits) => match accepted {
                 Ok((stream, permit)) => {
                     let (app, router) = (app.clone(), router.clone());
+                    let tls = listener.tls.as_ref().map(Tls::acceptor);
                     connections.spawn(async move {
                         let _permit = permit;
-                        connection::serve(stream, app, router).await;
+                        connection::serve(stream, tls, app, router).await;
                     });
                 }
                 Err(error) => {

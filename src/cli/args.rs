@@ -26,7 +26,7 @@ use crate::hub::{self, CatalogueModel, Hub, HubOptions, Selection};
 use crate::limits;
 use crate::model::weights::Quantization;
 
-use self::access::KeysArgs;
+use self::access::{AccessArgs, KeysArgs};
 pub(super) use self::environment::{THREAD_VARIABLES, no_color};
 use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
 use self::served::ServedArgs;
@@ -203,7 +203,7 @@ impl Cli {
         };
         let threads = environment::threads(self.global.threads);
         let command = match self.command {
-            CommandArgs::Serve(args) => Command::Serve(Box::new(args.into_command()?)),
+            CommandArgs::Serve(args) => Command::Serve(Box::new(args.into_command(&self.global)?)),
             CommandArgs::Chat(args) => Command::Chat(Box::new(args.into_options()?)),
             CommandArgs::Bench(args) => Command::Bench(args.into_options()?),
             CommandArgs::Eval(args) => Command::Eval(args.into_command()?),
@@ -233,6 +233,8 @@ Examples:
 struct ServeArgs {
     #[command(flatten)]
     served: ServedArgs,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, env = "OUTCROP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -248,7 +250,7 @@ struct ServeArgs {
 }
 
 impl ServeArgs {
-    fn into_command(self) -> Result<ServeCommand, clap::Error> {
+    fn into_command(self, global: &GlobalArgs) -> Result<ServeCommand, clap::Error> {
         let served = self.served.into_options()?;
         let drain = DrainOptions {
             grace: Duration::from_secs(self.drain_grace),
@@ -259,6 +261,7 @@ impl ServeArgs {
             model_ids: served.ids,
             aliases: served.aliases,
             app: served.app,
+            entrance: self.access.into_options(global)?,
             drain,
         };
         Ok(ServeCommand { server, models: served.models, engine: self.engine.into_options() })

@@ -4,13 +4,17 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::thread;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::api::{self, Alias, App, AppOptions, DrainOptions, Models, PipelineSender};
+use crate::api::{
+    self, Access, AccessOptions, Alias, App, AppOptions, DrainOptions, Listener, Models,
+    PipelineSender, Tls, TlsFiles,
+};
+use crate::keys::KeyStore;
 use crate::pipeline::load::Loaded;
 
 /// What a shell reports for a program that a second Ctrl-C ended.
@@ -23,7 +27,42 @@ pub(super) struct ServeOptions {
     pub model_ids: Vec<String>,
     pub aliases: Vec<Alias>,
     pub app: AppOptions,
+    pub entrance: EntranceOptions,
     pub drain: DrainOptions,
+}
+
+/// Who is let in, and over what.
+#[derive(Debug, Clone)]
+pub(super) struct EntranceOptions {
+    pub keys: KeyStore,
+    pub insecure_no_auth: bool,
+    pub access: AccessOptions,
+    /// `None` for HTTP in the clear.
+    pub tls: Option<TlsFiles>,
+}
+
+impl EntranceOptions {
+    /// Refuses to let everyone in by mistake.
+    fn access(&self, listen: SocketAddr) -> anyhow::Result<Access> {
+        let path = self.keys.path().display();
+        let access = Access::with_keys(self.keys.clone(), self.access.clone())?;
+        let is_local = listen.ip().to_canonical().is_loopback();
+        match (self.insecure_no_auth, access.is_required()) {
+            (true, true) => bail!(
+                "--insecure-no-auth, but `{path}` holds keys: take the flag away, or name another \
+                 file with --keys"
+            ),
+            (true, false) => {
+                tracing::warn!(%listen, "everyone who reaches this server may use it");
+                Ok(Access::open())
+            }
+            (false, false) if !is_local => bail!(
+                "listening on {listen} without keys would let everyone in: make a key with \
+                 `outcrop keys create NAME` (`{path}`), or say --insecure-no-auth"
+            ),
+            (false, _) => Ok(access),
+        }
+    }
 }
 
 /// Is told of each model as it becomes ready, by its position.
@@ -43,19 +82,22 @@ async fn serve(
     options: ServeOptions,
     load: impl FnOnce(&mut Publish<'_>) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(options.listen).await;
-    let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
-    let address = listener.local_addr()?;
+    let access = options.entrance.access(options.listen)?;
+    let tls = options.entrance.tls.map(Tls::load).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let tcp = TcpListener::bind(options.listen).await;
+    let tcp = tcp.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let address = tcp.local_addr()?;
     let (models, pipelines) = Models::new(&options.model_ids, &options.aliases)?;
-    let app = App::new(models, options.app);
+    let app = App::new(models, options.app).with_access(access);
     let stop = stop_signal()?;
-    let server = tokio::spawn(api::serve(listener, app, options.drain, stop));
+    let server = tokio::spawn(api::serve(Listener { tcp, tls }, app, options.drain, stop));
     tokio::pin!(server);
     tokio::select! {
         ended = &mut server => return Ok(ended?),
         loaded = all_loaded(load, pipelines) => {
             loaded?;
-            announce(&options.model_ids, address)?;
+            announce(&options.model_ids, scheme, address)?;
         }
     }
     Ok(server.await?)
@@ -79,9 +121,9 @@ async fn all_loaded(
 }
 
 /// Scripts wait for this line.
-fn announce(model_ids: &[String], address: SocketAddr) -> anyhow::Result<()> {
+fn announce(model_ids: &[String], scheme: &str, address: SocketAddr) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "Serving {} on http://{address}", model_ids.join(", "))?;
+    writeln!(stdout, "Serving {} on {scheme}://{address}", model_ids.join(", "))?;
     Ok(stdout.flush()?)
 }
 

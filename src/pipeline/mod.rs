@@ -30,7 +30,7 @@ pub use crate::chat::{
 pub use crate::engine::{EngineStats, GenerationError, Priority, SubmitError};
 pub use request::{
     ChatEvent, ChatRequest, ChatSummary, Input, OutputFormat, ReasoningFormat, SamplingOverrides,
-    StopReason, Timing, TokenLogprob, Usage,
+    StopReason, Timing, TokenLogprob, TokenMeter, Usage,
 };
 pub use stream::ChatStream;
 
@@ -99,16 +99,18 @@ impl Pipeline {
 
     /// Refuses here what can be refused; afterwards the stream ends in `Finished` or `Failed`.
     pub async fn run(&self, request: ChatRequest) -> Result<ChatStream, PipelineError> {
+        let meter = request.meter.clone();
         let prepared = self.prepare(request).await?;
         let num_prompt_tokens = prepared.generation.prompt.len();
         let generation = self.engine.submit(prepared.generation)?;
-        Ok(ChatStream::new(
+        let stream = ChatStream::new(
             &self.text,
             generation,
             num_prompt_tokens,
             prepared.reasoning_open,
             prepared.stop_strings,
-        ))
+        );
+        Ok(stream.metered(meter))
     }
 
     /// Tokens of the prompt that `input` and `tools` make.

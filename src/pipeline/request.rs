@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -31,6 +32,22 @@ pub struct ChatRequest {
     pub logprobs: Option<usize>,
     /// Whose request it is: prefixes are shared within a tenant only.
     pub tenant: Option<Arc<str>>,
+    /// Is told what the request has taken when it ends, however it does.
+    pub meter: Option<Arc<TokenMeter>>,
+}
+
+/// Tokens that were computed: prompts without what was cached, and everything generated.
+#[derive(Debug, Default)]
+pub struct TokenMeter(AtomicUsize);
+
+impl TokenMeter {
+    pub fn num_tokens(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(super) fn add(&self, num_tokens: usize) {
+        self.0.fetch_add(num_tokens, Ordering::AcqRel);
+    }
 }
 
 impl ChatRequest {
@@ -49,6 +66,7 @@ impl ChatRequest {
             priority: Priority::default(),
             logprobs: None,
             tenant: None,
+            meter: None,
         }
     }
 }

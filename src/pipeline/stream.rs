@@ -8,7 +8,7 @@ use crate::chat::{
     Detokenizer, ReasoningParser, ReasoningTags, Segment, StopOutput, StopStrings, TextAssets,
 };
 use crate::engine::{FinishReason, Generation, GenerationError, GenerationSummary, TokenEvent};
-use crate::pipeline::{ChatEvent, ChatSummary, StopReason, Timing, Usage};
+use crate::pipeline::{ChatEvent, ChatSummary, StopReason, Timing, TokenMeter, Usage};
 
 /// Dropping the stream cancels the request and frees its blocks.
 #[derive(Debug)]
@@ -23,6 +23,20 @@ pub struct ChatStream {
     usage: Usage,
     started_at: Instant,
     first_token: Option<Duration>,
+    meter: Option<Arc<TokenMeter>>,
+}
+
+/// Also of a request whose client went away.
+impl Drop for ChatStream {
+    fn drop(&mut self) {
+        let Some(meter) = &self.meter else { return };
+        let cached = match &self.generation {
+            Some(generation) => generation.num_cached_tokens(),
+            None => self.usage.cached_prompt_tokens,
+        };
+        let computed = self.usage.prompt_tokens.saturating_sub(cached);
+        meter.add(computed.saturating_add(self.usage.generated_tokens));
+    }
 }
 
 impl ChatStream {
@@ -44,7 +58,13 @@ impl ChatStream {
             usage: Usage { prompt_tokens: num_prompt_tokens, ..Usage::default() },
             started_at: Instant::now(),
             first_token: None,
+            meter: None,
         }
+    }
+
+    pub(super) fn metered(mut self, meter: Option<Arc<TokenMeter>>) -> Self {
+        self.meter = meter;
+        self
     }
 
     /// `None` after the final event. Dropping the future loses nothing.

@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use thiserror::Error;
 
+use crate::api::access::AccessRefusal;
 use crate::api::refusal::{FailureCode, Refusal};
+use crate::limits;
 use crate::pipeline::{
     GenerationError, GrammarError, PipelineError, SubmitError, TemplateError, TokenizerError,
 };
@@ -34,6 +36,10 @@ pub(in crate::api) enum BedrockError {
     InternalServer(String),
     #[error("{0}")]
     UnknownOperation(String),
+    #[error("{0}")]
+    AccessDenied(String),
+    #[error(transparent)]
+    NotLetIn(AccessRefusal),
 }
 
 /// How one error is spelled on the wire.
@@ -82,6 +88,12 @@ impl BedrockError {
             Self::UnknownOperation(_) => {
                 shape("UnknownOperationException", StatusCode::NOT_FOUND, "internalServerException")
             }
+            Self::AccessDenied(_) => {
+                shape("AccessDeniedException", StatusCode::FORBIDDEN, "validationException")
+            }
+            Self::NotLetIn(refusal) => {
+                shape(refusal.code().0, refusal.status(), "validationException")
+            }
         }
     }
 
@@ -99,7 +111,23 @@ impl BedrockError {
             | Self::ModelNotReady
             | Self::ServiceUnavailable(_)
             | Self::InternalServer(_)
-            | Self::UnknownOperation(_) => json!({ "message": message }),
+            | Self::UnknownOperation(_)
+            | Self::AccessDenied(_)
+            | Self::NotLetIn(_) => json!({ "message": message }),
+        }
+    }
+
+    /// Whether the same request may be good a moment later.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Throttling(_) | Self::ModelNotReady | Self::ServiceUnavailable(_) => true,
+            Self::Validation(_)
+            | Self::ResourceNotFound(_)
+            | Self::ModelError(_)
+            | Self::InternalServer(_)
+            | Self::UnknownOperation(_)
+            | Self::AccessDenied(_)
+            | Self::NotLetIn(_) => false,
         }
     }
 
@@ -115,6 +143,9 @@ impl IntoResponse for BedrockError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(shape.code));
+        if self.may_pass() {
+            headers.insert(header::RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
+        }
         response.extensions_mut().insert(FailureCode(shape.code));
         response
     }
@@ -131,6 +162,9 @@ impl From<Refusal> for BedrockError {
             Refusal::ModelNotFound { .. } => Self::ResourceNotFound(message),
             Refusal::ModelNotReady => Self::ModelNotReady,
             Refusal::Draining => Self::ServiceUnavailable(message),
+            Refusal::Access(refusal) => Self::NotLetIn(refusal),
+            Refusal::KeyLimited(_) => Self::Throttling(message),
+            Refusal::ModelDenied => Self::AccessDenied(message),
         }
     }
 }

@@ -77,10 +77,11 @@ async fn start(
     request: Request,
 ) -> Result<ChatStream, BedrockError> {
     let model = app.shared().resolve(record, &model_id.0)?;
-    let chat_request = {
+    let mut chat_request = {
         let body = body::read(app, request.into_body()).await?;
         parse::converse_request(&body.bytes)?
     };
+    record.mark(&mut chat_request);
     let pipeline = model.pipeline(app.shared().options.model_load_wait).await?;
     Ok(pipeline.run(chat_request).await?)
 }

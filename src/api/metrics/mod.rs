@@ -36,6 +36,7 @@ pub(super) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     finished: Family<FinishLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
     request_seconds: Histograms,
     first_token_seconds: Histograms,
     token_seconds: Histograms,
@@ -58,6 +59,11 @@ struct RequestLabels {
     model_name: Arc<str>,
     operation: Operation,
     /// `OK`, an exception, or `ClientDisconnected`.
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
     code: &'static str,
 }
 
@@ -96,6 +102,12 @@ impl Metrics {
             requests.clone(),
         );
         registry.register("vllm:request_success", "Finished requests", finished.clone());
+        let refused = Family::<RefusedLabels, Counter>::default();
+        registry.register(
+            "outcrop_refused_credentials",
+            "Requests that were not let in",
+            refused.clone(),
+        );
         for (own, alias, help, histograms) in [
             (
                 "outcrop_request_duration_seconds",
@@ -124,7 +136,19 @@ impl Metrics {
             registry.register(alias, help, histograms.clone());
         }
         registry.register_collector(Box::new(EngineCollector(models.to_vec())));
-        Self { registry, requests, finished, request_seconds, first_token_seconds, token_seconds }
+        Self {
+            registry,
+            requests,
+            finished,
+            refused,
+            request_seconds,
+            first_token_seconds,
+            token_seconds,
+        }
+    }
+
+    pub(super) fn observe_refused(&self, code: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { code }).inc();
     }
 
     pub(super) fn observe(&self, observation: &Observation<'_>) {

@@ -33,10 +33,13 @@ pub(super) async fn start(
     app: &App,
     record: &Record,
     model: &str,
-    prompts: Vec<ChatRequest>,
+    mut prompts: Vec<ChatRequest>,
     n: usize,
 ) -> Result<Choices, OpenAiError> {
     let model = app.shared().resolve(record, model)?;
+    for prompt in &mut prompts {
+        record.mark(prompt);
+    }
     let pipeline = model.pipeline(app.shared().options.model_load_wait).await?;
     Choices::start(&pipeline, prompts, n).await
 }

@@ -28,6 +28,8 @@ pub(in crate::api) struct OpenAiError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     InvalidRequest,
+    Unauthenticated,
+    Denied,
     NotFound,
     RateLimit,
     NotReady,
@@ -52,6 +54,12 @@ impl Kind {
         match self {
             Self::InvalidRequest => {
                 shape(StatusCode::BAD_REQUEST, "invalid_request_error", "ValidationException")
+            }
+            Self::Unauthenticated => {
+                shape(StatusCode::UNAUTHORIZED, "authentication_error", "AccessDeniedException")
+            }
+            Self::Denied => {
+                shape(StatusCode::FORBIDDEN, "permission_error", "AccessDeniedException")
             }
             Self::NotFound => {
                 shape(StatusCode::NOT_FOUND, "invalid_request_error", "ResourceNotFoundException")
@@ -178,6 +186,9 @@ impl From<Refusal> for OpenAiError {
             Refusal::ModelNotFound { .. } => return Self::model_not_found(&refusal),
             Refusal::ModelNotReady => (Kind::NotReady, "model_not_ready"),
             Refusal::Draining => (Kind::Unavailable, "shutting_down"),
+            Refusal::Access(_) => (Kind::Unauthenticated, "invalid_api_key"),
+            Refusal::KeyLimited(_) => (Kind::RateLimit, "rate_limit_exceeded"),
+            Refusal::ModelDenied => (Kind::Denied, "model_denied"),
         };
         Self::new(kind, code, refusal.to_string())
     }

@@ -4,9 +4,11 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::api::{AccessOptions, TlsFiles};
 use crate::cli::{
     args::{GlobalArgs, environment},
     keys::{KeysAction, KeysCommand},
+    serve::EntranceOptions,
 };
 use crate::keys::{KeyKind, KeyLimits, KeyStore, LimitChanges, NewKey, Timestamp};
 
@@ -39,6 +41,41 @@ impl KeyStoreArgs {
         let home = environment::home(global)?;
         let keys = self.keys.unwrap_or_else(|| home.join("keys.toml"));
         Ok(KeyStore::new(keys, self.key_file.unwrap_or_else(|| home.join("keys.key"))))
+    }
+}
+
+/// Who may use a server, and over what.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access")]
+pub(super) struct AccessArgs {
+    #[command(flatten)]
+    store: KeyStoreArgs,
+    /// Let everyone use the server who can reach it, on whatever address it listens
+    #[arg(long, env = "OUTCROP_INSECURE_NO_AUTH")]
+    insecure_no_auth: bool,
+    /// Let everyone read /metrics, where the rest asks for keys
+    #[arg(long, env = "OUTCROP_METRICS_OPEN")]
+    metrics_open: bool,
+    /// The only region that signatures may be for [default: any]
+    #[arg(long, env = "OUTCROP_REGION", value_name = "REGION")]
+    region: Option<String>,
+    /// Speak TLS with this certificate and its chain, in PEM; a renewed one is taken up as it comes
+    #[arg(long, env = "OUTCROP_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "OUTCROP_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+impl AccessArgs {
+    pub(super) fn into_options(self, global: &GlobalArgs) -> Result<EntranceOptions, clap::Error> {
+        let tls = self.tls_cert.zip(self.tls_key);
+        Ok(EntranceOptions {
+            keys: self.store.into_store(global)?,
+            insecure_no_auth: self.insecure_no_auth,
+            access: AccessOptions { region: self.region, metrics_open: self.metrics_open },
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+        })
     }
 }
 
