@@ -79,3 +79,32 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallLimit<I> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_has_the_whole_limit_for_each_write() {
+        let limit = Duration::from_millis(400);
+        let (near, mut far) = duplex(4);
+        let mut near = StallLimit::new(near, limit);
+        near.write_all(b"full").await.unwrap();
+        // Slow, and yet taking: that is no stall, however long it goes on.
+        for _ in 0..4 {
+            let take = async {
+                sleep(limit / 3).await;
+                far.read_exact(&mut [0]).await
+            };
+            let (written, taken) = tokio::join!(near.write_all(b"x"), take);
+            assert!(written.is_ok() && taken.is_ok());
+        }
+        let started_at = Instant::now();
+        let error = near.write_all(b"x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(started_at.elapsed() >= limit);
+    }
+}

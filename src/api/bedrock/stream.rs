@@ -42,7 +42,7 @@ async fn write(mut chat: ChatStream, app: &App, record: &Record, frames: &Sender
     let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
     loop {
         let written = frame.is_empty()
-            || frames.send_timeout(frame, limits::WRITE_STALL_TIMEOUT).await.is_ok();
+            || frames.send_timeout(frame, app.shared().write_stall_timeout).await.is_ok();
         if !written {
             return;
         }

@@ -85,7 +85,7 @@ async fn write(
     let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
     loop {
         let written = frame.is_empty()
-            || frames.send_timeout(frame.into(), limits::WRITE_STALL_TIMEOUT).await.is_ok();
+            || frames.send_timeout(frame.into(), app.shared().write_stall_timeout).await.is_ok();
         if !written {
             return;
         }
@@ -106,7 +106,7 @@ async fn write(
                 record.failed(error.failure_code());
                 // The reader may be gone.
                 let _ = frames
-                    .send_timeout(encoder.failed(&error).into(), limits::WRITE_STALL_TIMEOUT)
+                    .send_timeout(encoder.failed(&error).into(), app.shared().write_stall_timeout)
                     .await;
                 return;
             }
@@ -115,7 +115,7 @@ async fn write(
                 let summary = choices.summary();
                 let last = encoder.end(&summary);
                 record.finished(summary);
-                let _ = frames.send_timeout(last.into(), limits::WRITE_STALL_TIMEOUT).await;
+                let _ = frames.send_timeout(last.into(), app.shared().write_stall_timeout).await;
                 return;
             }
         };

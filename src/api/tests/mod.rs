@@ -1,5 +1,6 @@
 //! The protocol over real sockets, with the toy model behind it.
 
+mod access;
 mod client;
 mod converse;
 mod disconnects;
@@ -7,7 +8,9 @@ mod drain;
 mod models;
 mod openai;
 mod refusals;
+mod slow;
 mod stream;
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +20,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::api::{Alias, App, AppOptions, DrainOptions, Models, PipelineSender, serve};
+use crate::api::{
+    Alias, App, AppOptions, DrainOptions, Listener, Models, PipelineSender, Tls, serve,
+};
 use crate::pipeline::Pipeline;
 
 use client::Answer;
@@ -37,10 +42,27 @@ impl TestServer {
     }
 
     async fn start_with(pipeline: Pipeline, drain: DrainOptions) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::start_changed(pipeline, drain, None, |app| app).await
+    }
+
+    /// A server whose app is not as the others'.
+    async fn start_app(pipeline: Pipeline, change: impl FnOnce(App) -> App) -> Self {
+        let drain = DrainOptions { grace: Duration::ZERO, timeout: Duration::from_secs(10) };
+        Self::start_changed(pipeline, drain, None, change).await
+    }
+
+    async fn start_changed(
+        pipeline: Pipeline,
+        drain: DrainOptions,
+        tls: Option<Tls>,
+        change: impl FnOnce(App) -> App,
+    ) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
         let (app, sender) = app_of_toy();
+        let app = change(app);
         sender.send_replace(Some(pipeline.clone()));
+        let listener = Listener { tcp, tls };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, app, drain, async {
             let _ = stopped.await;

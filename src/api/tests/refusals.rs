@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::api::tests::{TestServer, app_of_toy, ask, client};
+use crate::api::tests::{TestServer, access, app_of_toy, ask, client};
 use crate::api::{DrainOptions, serve};
 use crate::engine::EngineConfig;
 use crate::limits;
@@ -315,7 +315,12 @@ async fn no_text_reaches_the_log_at_any_level() {
     }
     let server = TestServer::start(endless(Duration::ZERO)).await;
     server.converse(&ask("").replace("\"q\"", "\"canary\"")).await;
+    let secrets = access::show_secrets().await;
     let log = String::from_utf8(log.0.lock().unwrap().take().unwrap()).unwrap();
     assert!(log.contains("ValidationException"), "the log does not work: {log}");
     assert!(!log.contains("canary"), "{log}");
+    assert!(log.contains("a request was not let in") && log.contains("is not a file of keys"));
+    for secret in secrets {
+        assert!(!log.contains(&secret), "{secret} is in the log");
+    }
 }
