@@ -53,7 +53,7 @@ async fn collect(body: Body, pace: BodyPace) -> Result<Vec<u8>, Refusal> {
         let deadline = started_at + pace.time_for(bytes.len());
         let chunk = timeout_at(deadline, chunks.next()).await;
         let chunk = chunk.map_err(|_| Refusal::BodyTooSlow {
-            seconds: limits::REQUEST_BODY_TIMEOUT.as_secs(),
+            seconds: pace.timeout.as_secs(),
             rate: pace.bytes_per_second,
         })?;
         let Some(chunk) = chunk else { return Ok(bytes) };
@@ -75,19 +75,22 @@ pub(super) struct BodyPace {
     /// Passes before the rate counts: a client may be computing what it sends.
     pub(super) grace: Duration,
     pub(super) bytes_per_second: u32,
+    /// For the whole body.
+    pub(super) timeout: Duration,
 }
 
 impl BodyPace {
     pub(super) const DEFAULT: Self = Self {
         grace: limits::REQUEST_BODY_GRACE,
         bytes_per_second: limits::REQUEST_BODY_BYTES_PER_SECOND_MIN,
+        timeout: limits::REQUEST_BODY_TIMEOUT,
     };
 
     /// The time since the beginning within which more must come than these bytes.
     fn time_for(self, num_bytes: usize) -> Duration {
         let seconds = num_bytes as f64 / f64::from(self.bytes_per_second);
         let earned = Duration::from_secs_f64(seconds);
-        (self.grace + earned).min(limits::REQUEST_BODY_TIMEOUT)
+        (self.grace + earned).min(self.timeout)
     }
 }
 

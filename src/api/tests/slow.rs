@@ -14,7 +14,7 @@ use crate::api::tests::client::request;
 use crate::api::tests::{TestServer, ask};
 use crate::pipeline::testing::{endless, saying};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 async fn answer(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -24,7 +24,10 @@ async fn answer(stream: &mut TcpStream) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_megabytes_in_chunks_of_one_byte_are_a_body() {
-    let server = TestServer::start(saying("</think>ok")).await;
+    // Code that is not optimized needs its time for three million chunks.
+    let pace = BodyPace { timeout: PATIENCE, grace: PATIENCE, ..BodyPace::DEFAULT };
+    let pipeline = saying("</think>ok");
+    let server = TestServer::start_app(pipeline, |app| app.with_body_pace(pace)).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = "POST /model/toy/converse HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
                 transfer-encoding: chunked\r\n\r\n";
@@ -43,7 +46,11 @@ async fn three_megabytes_in_chunks_of_one_byte_are_a_body() {
 
 #[tokio::test]
 async fn a_body_that_trickles_is_refused_while_one_that_flows_is_not() {
-    let pace = BodyPace { grace: Duration::from_millis(300), bytes_per_second: 1_000 };
+    let pace = BodyPace {
+        grace: Duration::from_millis(300),
+        bytes_per_second: 1_000,
+        ..BodyPace::DEFAULT
+    };
     let pipeline = saying("</think>ok");
     let server = TestServer::start_app(pipeline, |app| app.with_body_pace(pace)).await;
     let send = async |piece: usize, pause: Duration| {
