@@ -7,7 +7,7 @@ use crate::api::openai::error::OpenAiError;
 use crate::api::openai::fields::seed_of_choice;
 use crate::pipeline::{
     ChatEvent, ChatRequest, ChatStream, ChatSummary, GenerationError, Pipeline, StopReason, Timing,
-    Usage,
+    TokenLogprob, Usage,
 };
 
 /// What happens to one of the choices. Deltas are never empty.
@@ -98,7 +98,7 @@ pub(super) struct Whole {
     pub(super) reasoning: String,
     pub(super) text: String,
     pub(super) tool_calls: Vec<WholeCall>,
-    pub(super) logprobs: Vec<crate::pipeline::TokenLogprob>,
+    pub(super) logprobs: Vec<TokenLogprob>,
     pub(super) stop_reason: Option<StopReason>,
 }
 

@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
@@ -58,7 +59,7 @@ pub(super) fn response(
     tokio::spawn(async move {
         tokio::select! {
             () = frames.closed() => {}
-            () = write(choices, &app, &record, encoder, &frames) => {}
+            () = write(choices, &app, &record, encoder, &frames, limits::STREAM_KEEP_ALIVE) => {}
         }
     });
     let body = Body::from_stream(stream::unfold(receiver, async |mut receiver| {
@@ -80,6 +81,7 @@ async fn write(
     record: &Record,
     mut encoder: impl Encoder,
     frames: &Sender<Bytes>,
+    keep_alive: Duration,
 ) {
     let mut frame = encoder.start();
     let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
@@ -90,7 +92,7 @@ async fn write(
             return;
         }
         let event = tokio::select! {
-            event = timeout(limits::STREAM_KEEP_ALIVE, choices.next()) => event,
+            event = timeout(keep_alive, choices.next()) => event,
             () = &mut cut => {
                 let error = OpenAiError::from(Refusal::Draining);
                 record.failed(error.failure_code());
@@ -119,5 +121,71 @@ async fn write(
                 return;
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::metrics::Metrics;
+    use crate::api::record::{Operation, RequestId};
+    use crate::api::{AppOptions, Models};
+    use crate::chat::fixture;
+    use crate::model::toy::ToyReply;
+    use crate::pipeline::testing::{control_id, scripted};
+    use crate::pipeline::{ChatRequest, Input, Message, Role};
+
+    /// Says when it began and when it ended.
+    struct Marks;
+
+    impl Encoder for Marks {
+        fn start(&mut self) -> String {
+            "start".to_owned()
+        }
+
+        fn event(&mut self, _: Event) -> String {
+            String::new()
+        }
+
+        fn end(&mut self, _: &ChatSummary) -> String {
+            "end".to_owned()
+        }
+
+        fn failed(&mut self, error: &OpenAiError) -> String {
+            error.to_string()
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_is_filled_with_comments_until_the_model_speaks() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let pipeline = scripted(move |_| {
+            let _ = wait.recv();
+            ToyReply::Token(control_id(fixture::EOS))
+        });
+        let request = ChatRequest::new(Input::Messages(vec![Message::new(Role::User, "q")]));
+        let choices = Choices::start(&pipeline, vec![request], 1).await.unwrap();
+        let (models, _senders) = Models::new(&["toy".to_owned()], &[]).unwrap();
+        let metrics = Arc::new(Metrics::new(models.all()));
+        let app = App::new(models, AppOptions::default());
+        let record = Record::new(Operation::ChatCompletions, RequestId("id".into()), metrics);
+        let (frames, mut receiver) = mpsc::channel(limits::STREAM_FRAMES_MAX);
+        let keep_alive = Duration::from_millis(20);
+        let writing = write(choices, &app, &record, Marks, &frames, keep_alive);
+        let reading = async {
+            assert_eq!(receiver.recv().await.unwrap(), "start");
+            for _ in 0..3 {
+                assert_eq!(receiver.recv().await.unwrap(), KEEP_ALIVE);
+            }
+            go.send(()).unwrap();
+            while let Some(frame) = receiver.recv().await {
+                if frame == "end" {
+                    return;
+                }
+                assert_eq!(frame, KEEP_ALIVE);
+            }
+            panic!("the stream has no end");
+        };
+        tokio::join!(writing, reading);
     }
 }
