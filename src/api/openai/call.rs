@@ -56,8 +56,9 @@ pub(super) async fn collect(
     filters.resize_with(choices.len(), OneCall::default);
     let collecting = async {
         while let Some(event) = choices.next().await {
+            let event = event?;
             if !one_call || filters[event.choice].lets_pass(&event.event) {
-                answers[event.choice].push(event.event)?;
+                answers[event.choice].push(event.event);
             }
         }
         Ok::<_, OpenAiError>(())

@@ -2,15 +2,16 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, select_all, unfold};
+use tokio::sync::watch;
 
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::fields::seed_of_choice;
 use crate::pipeline::{
-    ChatEvent, ChatRequest, ChatStream, ChatSummary, GenerationError, Pipeline, StopReason, Timing,
-    TokenLogprob, Usage,
+    ChatEvent, ChatRequest, ChatStream, ChatSummary, Pipeline, StopReason, Timing, TokenLogprob,
+    Usage,
 };
 
-/// What happens to one of the choices. Deltas are never empty.
+/// What happens to one of the choices, but for failures. Deltas are never empty.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Event {
     /// From 0.
@@ -20,31 +21,47 @@ pub(super) struct Event {
 
 /// Dropping it cancels what is still being generated.
 pub(super) struct Choices {
-    events: SelectAll<BoxStream<'static, Event>>,
+    events: SelectAll<BoxStream<'static, (usize, Result<ChatEvent, OpenAiError>)>>,
     ended: Vec<Option<ChatSummary>>,
     /// Choices of each prompt.
     per_prompt: usize,
 }
 
+/// A choice before and after the engine has it.
+enum Progress {
+    Waiting { pipeline: Pipeline, request: Box<ChatRequest>, computed: watch::Receiver<bool> },
+    Running { stream: Box<ChatStream>, computed: Option<watch::Sender<bool>> },
+    Over,
+}
+
 impl Choices {
-    /// `n` choices for each prompt, in the order of the prompts. All are accepted, or none is.
+    /// `n` choices for each prompt, in the order of the prompts. The first choice of each is
+    /// accepted here; the others follow when it has computed the prompt, which they then find in
+    /// the prefix cache.
     pub(super) async fn start(
         pipeline: &Pipeline,
         prompts: Vec<ChatRequest>,
         n: usize,
     ) -> Result<Self, OpenAiError> {
-        let mut streams = Vec::new();
+        let mut choices = Vec::new();
         for prompt in prompts {
-            for choice in 0..n {
-                let mut request = prompt.clone();
+            let (sender, computed) = watch::channel(false);
+            for choice in 1..n {
+                let mut request = Box::new(prompt.clone());
                 let seed = request.sampling.seed;
                 request.sampling.seed = seed.map(|seed| seed_of_choice(seed, choice));
-                streams.push(pipeline.run(request).await?);
+                let (pipeline, computed) = (pipeline.clone(), computed.clone());
+                choices.push(Progress::Waiting { pipeline, request, computed });
             }
+            let stream = Box::new(pipeline.run(prompt).await?);
+            let first = Progress::Running { stream, computed: Some(sender) };
+            choices.insert(choices.len() - (n - 1), first);
         }
-        let ended = vec![None; streams.len()];
-        let streams = streams.into_iter().enumerate();
-        let events = select_all(streams.map(|(choice, stream)| events_of(choice, stream)));
+        let ended = vec![None; choices.len()];
+        let choices = choices.into_iter().enumerate();
+        let events = select_all(choices.map(|(choice, progress)| {
+            unfold(progress, Progress::next).map(move |event| (choice, event)).boxed()
+        }));
         Ok(Self { events, ended, per_prompt: n })
     }
 
@@ -52,13 +69,14 @@ impl Choices {
         self.ended.len()
     }
 
-    /// `None` after the last choice has finished. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Option<Event> {
-        let event = self.events.next().await?;
-        if let ChatEvent::Finished(summary) = &event.event {
-            self.ended[event.choice] = Some(summary.clone());
+    /// `None` after the last choice has finished; an error is the last of all. Dropping the future
+    /// loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Result<Event, OpenAiError>> {
+        let (choice, event) = self.events.next().await?;
+        if let Ok(ChatEvent::Finished(summary)) = &event {
+            self.ended[choice] = Some(summary.clone());
         }
-        Some(event)
+        Some(event.map(|event| Event { choice, event }))
     }
 
     /// Of all choices together; each prompt counts once. To be asked after the last event.
@@ -84,12 +102,29 @@ impl Choices {
     }
 }
 
-fn events_of(choice: usize, stream: ChatStream) -> BoxStream<'static, Event> {
-    let events = unfold(stream, async |mut stream| {
+impl Progress {
+    async fn next(self) -> Option<(Result<ChatEvent, OpenAiError>, Self)> {
+        let (mut stream, computed) = match self {
+            Self::Waiting { pipeline, request, mut computed } => {
+                // An error means that the first choice is over, and has told why.
+                let _ = computed.wait_for(|computed| *computed).await;
+                match pipeline.run(*request).await {
+                    Ok(stream) => (Box::new(stream), None),
+                    Err(error) => return Some((Err(error.into()), Self::Over)),
+                }
+            }
+            Self::Running { stream, computed } => (stream, computed),
+            Self::Over => return None,
+        };
         let event = stream.next().await?;
-        Some((event, stream))
-    });
-    events.map(move |event| Event { choice, event }).boxed()
+        if let Some(computed) = &computed {
+            computed.send_replace(true);
+        }
+        match event {
+            ChatEvent::Failed(error) => Some((Err(error.into()), Self::Over)),
+            event => Some((Ok(event), Self::Running { stream, computed: None })),
+        }
+    }
 }
 
 /// What a choice's events come to: the message of an answer that is sent whole.
@@ -110,7 +145,7 @@ pub(super) struct WholeCall {
 }
 
 impl Whole {
-    pub(super) fn push(&mut self, event: ChatEvent) -> Result<(), GenerationError> {
+    pub(super) fn push(&mut self, event: ChatEvent) {
         match event {
             ChatEvent::Reasoning(text) => self.reasoning.push_str(&text),
             ChatEvent::Text(text) => self.text.push_str(&text),
@@ -122,12 +157,10 @@ impl Whole {
                     call.arguments.push_str(&fragment);
                 }
             }
-            ChatEvent::ToolCallEnd => {}
             ChatEvent::Logprobs(tokens) => self.logprobs.extend(tokens),
             ChatEvent::Finished(summary) => self.stop_reason = Some(summary.stop_reason),
-            ChatEvent::Failed(error) => return Err(error),
+            ChatEvent::ToolCallEnd | ChatEvent::Failed(_) => {}
         }
-        Ok(())
     }
 }
 

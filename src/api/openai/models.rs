@@ -39,7 +39,11 @@ pub(super) async fn list(
     State(app): State<App>,
     Extension(record): Extension<Arc<Record>>,
 ) -> Response {
-    let listed = app.shared().models.listed();
+    // Those that the key may ask for.
+    let is_allowed = |id: &str, model: &ServedModel| {
+        record.principal().is_none_or(|key| key.check_model([id, &model.id]).is_ok())
+    };
+    let listed = app.shared().models.listed().filter(|(id, model)| is_allowed(id, model));
     let data = listed.map(|(id, model)| Model::new(id, model)).collect();
     record.answered();
     call::json(&ModelList { object: "list", data })

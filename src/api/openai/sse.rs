@@ -24,7 +24,7 @@ use crate::api::openai::error::OpenAiError;
 use crate::api::record::Record;
 use crate::api::refusal::Refusal;
 use crate::limits;
-use crate::pipeline::{ChatEvent, ChatSummary};
+use crate::pipeline::ChatSummary;
 
 /// A comment, which clients skip and which keeps proxies from closing a silent connection.
 const KEEP_ALIVE: &str = ": keep-alive\n\n";
@@ -103,8 +103,7 @@ async fn write(
         };
         frame = match event {
             Err(_) => KEEP_ALIVE.to_owned(),
-            Ok(Some(Event { event: ChatEvent::Failed(error), .. })) => {
-                let error = OpenAiError::from(error);
+            Ok(Some(Err(error))) => {
                 record.failed(error.failure_code());
                 // The reader may be gone.
                 let _ = frames
@@ -112,7 +111,7 @@ async fn write(
                     .await;
                 return;
             }
-            Ok(Some(event)) => encoder.event(event),
+            Ok(Some(Ok(event))) => encoder.event(event),
             Ok(None) => {
                 let summary = choices.summary();
                 let last = encoder.end(&summary);

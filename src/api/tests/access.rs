@@ -472,6 +472,14 @@ async fn a_key_may_be_for_some_models_only() {
     let chat = r#"{"model":"toy","messages":[{"role":"user","content":"q"}]}"#;
     let denied = secured.with_bearer(token, "/v1/chat/completions", chat).await;
     assert_eq!(denied.status, 403);
+    let list = async |key: &IssuedKey| {
+        let mut request = client::request("GET", "/v1/models", "");
+        let bearer = format!("Bearer {}", key.secret.reveal()).parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        secured.send(request).await.json()["data"].as_array().unwrap().len()
+    };
+    assert_eq!(list(&other).await, 0);
+    assert!(list(&ours).await > 1);
     let changes = LimitChanges { models: Some(Vec::new()), ..LimitChanges::default() };
     secured.store.limit("other", changes).unwrap();
     eventually(async || ask_for(&other, path).await.status == 200).await;

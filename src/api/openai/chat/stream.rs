@@ -238,7 +238,7 @@ mod tests {
     fn a_message_of_calls_has_no_content() {
         let mut whole = Whole::default();
         for event in two_calls() {
-            whole.push(event).unwrap();
+            whole.push(event);
         }
         let head = Head { id: "i".to_owned(), created: 1, model: "m".to_owned() };
         let wanted = Wanted { reasoning: true, logprobs: false, service_tier: None };

@@ -21,7 +21,6 @@ use crate::api::openai::error::OpenAiError;
 use crate::api::openai::sse::{self, Encoder};
 use crate::api::record::Record;
 use crate::api::refusal::Refusal;
-use crate::pipeline::ChatEvent;
 
 use parse::response_call;
 use stream::ResponseEncoder;
@@ -53,10 +52,7 @@ pub(super) async fn responses(
 /// Frames are dropped: the last one's response is the answer.
 async fn write(choices: &mut Choices, encoder: &mut ResponseEncoder) -> Result<(), OpenAiError> {
     while let Some(event) = choices.next().await {
-        match event.event {
-            ChatEvent::Failed(error) => return Err(error.into()),
-            _ => drop(encoder.event(event)),
-        }
+        encoder.event(event?);
     }
     Ok(())
 }

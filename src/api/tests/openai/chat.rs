@@ -161,6 +161,20 @@ async fn choices_draw_for_themselves() {
     }
 }
 
+/// The first choice computes the prompt for all.
+#[tokio::test]
+async fn choices_share_their_prompt() {
+    let server = TestServer::start(saying("</think>ok")).await;
+    let messages = json!([{ "role": "user", "content": "tell me about rivers ".repeat(8) }]);
+    let answer = server.chat(json!({ "messages": messages, "n": 4 })).await.json();
+    let usage = &answer["usage"];
+    assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 0);
+    let prompt_tokens = usage["prompt_tokens"].as_u64().unwrap();
+    let shared = 3 * ((prompt_tokens - 1) / 16 * 16);
+    let stats = server.pipeline.engine().stats();
+    assert_eq!(stats.prefix_cache_hit_tokens_total, shared);
+}
+
 /// The template's rendering is what the model sees, so a model that repeats its prompt shows it.
 #[tokio::test]
 async fn the_conversation_reaches_the_model_without_old_reasoning() {

@@ -228,7 +228,7 @@ async fn a_full_queue_asks_to_come_back() {
         ToyReply::Token(b'a'.into())
     });
     let server = TestServer::start(pipeline).await;
-    // All choices of a request are accepted, or none is.
+    // The first choice is accepted and given up again.
     let answer = server.post(CHAT, &ask(json!({ "n": 8 }))).await;
     let (status, code, ..) = answer.openai_error();
     assert_eq!((status, code.as_str()), (429, "rate_limit_exceeded"));
