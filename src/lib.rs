@@ -7,6 +7,7 @@ pub mod chat;
 pub mod cli;
 pub mod engine;
 pub mod format;
+pub mod guardrail;
 pub mod hub;
 pub mod keys;
 pub mod limits;

@@ -31,14 +31,24 @@ const LAYERS: &[Layer] = &[
     Layer { name: "model", uses: &["ops", "format"], tests_use: &[] },
     Layer { name: "engine", uses: &["model"], tests_use: &[] },
     Layer { name: "chat", uses: &["format"], tests_use: &[] },
-    Layer { name: "pipeline", uses: &["engine", "chat", "model"], tests_use: &["format"] },
+    Layer { name: "guardrail", uses: &[], tests_use: &[] },
+    Layer {
+        name: "pipeline",
+        uses: &["engine", "chat", "guardrail", "model"],
+        tests_use: &["format"],
+    },
     Layer { name: "keys", uses: &[], tests_use: &[] },
-    Layer { name: "api", uses: &["pipeline", "keys"], tests_use: &["engine", "chat", "model"] },
+    Layer {
+        name: "api",
+        uses: &["pipeline", "guardrail", "keys"],
+        tests_use: &["engine", "chat", "model"],
+    },
     Layer { name: "hub", uses: &["format"], tests_use: &[] },
     Layer {
         name: "cli",
         uses: &[
-            "api", "pipeline", "keys", "hub", "chat", "engine", "model", "ops", "format", "kernels",
+            "api", "pipeline", "guardrail", "keys", "hub", "chat", "engine", "model", "ops", "format",
+            "kernels",
         ],
         tests_use: &[],
     },

@@ -1,0 +1,4 @@
+//! Policies on text, as Amazon Bedrock Guardrails has them: what they find, and what then becomes
+//! of the text. Knows neither requests nor models nor tokens.
+
+pub mod fold;
