@@ -273,3 +273,45 @@ pub const HUB_DISK_SPARE_BYTES: u64 = 256 << 20;
 
 /// Lines of a failed tool's own words that an error repeats.
 pub const HUB_STDERR_LINES_MAX: usize = 12;
+
+// ---- guardrail ----
+
+/// Guardrails of one folder, and versions of one guardrail: Bedrock's quotas, which are 100 and 20,
+/// several times over.
+pub const GUARDRAILS_MAX: usize = 1_000;
+pub const GUARDRAIL_VERSIONS_MAX: usize = 100;
+/// A file holds all versions; the largest list of words takes about a megabyte in each.
+pub const GUARDRAIL_FILE_BYTES_MAX: u64 = 64 * MIB;
+/// These are what CreateGuardrail of Bedrock accepts.
+pub const GUARDRAIL_NAME_CHARS_MAX: usize = 50;
+pub const GUARDRAIL_DESCRIPTION_CHARS_MAX: usize = 200;
+pub const GUARDRAIL_MESSAGE_CHARS_MAX: usize = 500;
+pub const GUARDRAIL_TOPICS_MAX: usize = 30;
+pub const GUARDRAIL_TOPIC_NAME_CHARS_MAX: usize = 100;
+pub const GUARDRAIL_TOPIC_DEFINITION_CHARS_MAX: usize = 200;
+/// With `tierName` STANDARD.
+pub const GUARDRAIL_TOPIC_DEFINITION_CHARS_STANDARD_MAX: usize = 1_000;
+pub const GUARDRAIL_TOPIC_EXAMPLES_MAX: usize = 5;
+pub const GUARDRAIL_TOPIC_EXAMPLE_CHARS_MAX: usize = 100;
+pub const GUARDRAIL_WORDS_MAX: usize = 10_000;
+pub const GUARDRAIL_WORD_CHARS_MAX: usize = 100;
+pub const GUARDRAIL_REGEXES_MAX: usize = 30;
+pub const GUARDRAIL_REGEX_NAME_CHARS_MAX: usize = 100;
+pub const GUARDRAIL_REGEX_DESCRIPTION_CHARS_MAX: usize = 1_000;
+pub const GUARDRAIL_REGEX_PATTERN_CHARS_MAX: usize = 500;
+pub const GUARDRAIL_THRESHOLD_MAX: f64 = 0.99;
+pub const GUARDRAIL_ID_CHARS_MAX: usize = 64;
+/// Words and innocent phrases that ship with the program.
+pub const GUARDRAIL_MANAGED_WORDS_MAX: usize = 4_000;
+/// Memory of a compiled regular expression, and of the states it remembers while it runs. Counted
+/// repetitions of 500 characters of pattern can ask for gigabytes.
+pub const GUARDRAIL_REGEX_BYTES_MAX: usize = 2 << 20;
+/// Steps to see how far a match that has begun could still reach, for one piece of a stream; after
+/// them the rest is held until the end.
+pub const GUARDRAIL_LIVE_STEPS_MAX: usize = 1 << 18;
+/// Detections of one policy that an assessment lists. A text of 8 MiB can hold a million.
+pub const GUARDRAIL_DETECTIONS_MAX: usize = 1_000;
+/// Sources, query and answer of the contextual grounding policy, as Bedrock has them.
+pub const GROUNDING_SOURCE_CHARS_MAX: usize = 100_000;
+pub const GROUNDING_QUERY_CHARS_MAX: usize = 1_000;
+pub const GROUNDING_ANSWER_CHARS_MAX: usize = 5_000;

@@ -1,0 +1,517 @@
+//! What the words before a number say it is.
+
+use std::sync::OnceLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+
+use super::kind::EntityKind;
+
+/// Bytes before a value in which its label is looked for.
+pub(super) const LABEL_BYTES_MAX: usize = 64;
+
+/// A label, by the kind of value that it announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Label {
+    Of(EntityKind),
+    /// Any payment card.
+    Card,
+    /// A number that is nobody's: of an order, a product, a moment.
+    Harmless,
+}
+
+use EntityKind as K;
+use Label::{Card, Harmless, Of};
+
+/// Sorted by what they announce. Lower case; where two end at the same place the longer one counts.
+const LABELS: &[(Label, &[&str])] = &[
+    (
+        Of(K::UsBankAccount),
+        &[
+            "account number",
+            "account no",
+            "account #",
+            "acct",
+            "bank account",
+            "checking account",
+            "savings account",
+            "account ending",
+            "a/c",
+            "account",
+        ],
+    ),
+    (Of(K::UsBankRouting), &["routing", "aba", "rtn", "transit number"]),
+    (Of(K::UsSocialSecurity), &["ssn", "social security", "social sec", "ss#", "social"]),
+    (Of(K::UsTaxpayerId), &["itin", "taxpayer identification", "tax id", "taxpayer id"]),
+    (Of(K::UsPassport), &["passport"]),
+    (Of(K::CnPassport), &["护照", "護照", "chinese passport", "passport (china)"]),
+    (
+        Of(K::DriverId),
+        &[
+            "driver's license",
+            "drivers license",
+            "driver license",
+            "driver's licence",
+            "driving licence",
+            "drivers licence",
+            "driver licence",
+            "driving license",
+            "driver's lic",
+            "driver id",
+            "dl",
+            "dl number",
+            "license number",
+            "licence number",
+            "license no",
+            "licence no",
+            "dln",
+            "驾驶证",
+            "驾照",
+            "駕照",
+            "駕駛證",
+            "驾驶证号",
+            "driver's permit",
+            "license id",
+        ],
+    ),
+    (
+        Of(K::LicensePlate),
+        &[
+            "license plate",
+            "licence plate",
+            "number plate",
+            "plate number",
+            "plate",
+            "plates",
+            "registration",
+            "reg",
+            "tag number",
+            "车牌",
+            "車牌",
+            "license tag",
+            "vehicle registration",
+        ],
+    ),
+    (Of(K::VehicleId), &["vin", "vehicle identification", "chassis", "车架号", "车辆识别"]),
+    (
+        Of(K::CardCvv),
+        &[
+            "cvv",
+            "cvv2",
+            "cvc",
+            "cvc2",
+            "cid",
+            "security code",
+            "card verification",
+            "安全码",
+            "cvn",
+            "verification code on the back",
+            "three digits on the back",
+        ],
+    ),
+    (
+        Of(K::CardExpiry),
+        &[
+            "exp",
+            "expiry",
+            "expires",
+            "expiration",
+            "valid thru",
+            "valid until",
+            "valid through",
+            "good thru",
+            "expire",
+            "expiring",
+            "有效期",
+            "到期",
+            "exp date",
+            "exp.",
+        ],
+    ),
+    (
+        Of(K::Pin),
+        &[
+            "pin",
+            "pin code",
+            "pin number",
+            "pincode",
+            "pins",
+            "取款密码",
+            "支付密码",
+            "交易密码",
+            "个人识别码",
+            "passcode",
+        ],
+    ),
+    (Of(K::UkHealthNumber), &["nhs", "national health service"]),
+    (Of(K::UkInsuranceNumber), &["national insurance", "nino", "ni number"]),
+    (
+        Of(K::UkTaxpayerReference),
+        &["utr", "taxpayer reference", "self assessment", "tax reference"],
+    ),
+    (Of(K::CaSocialInsuranceNumber), &["sin", "social insurance"]),
+    (
+        Of(K::CaHealthNumber),
+        &[
+            "health card",
+            "health number",
+            "ohip",
+            "health insurance",
+            "phn",
+            "personal health",
+            "care card",
+            "healthcare",
+            "health care",
+            "medicare",
+            "carte soleil",
+            "ahcip",
+            "msp",
+            "ramq",
+        ],
+    ),
+    (Of(K::SwiftCode), &["swift", "bic", "swift/bic", "swift code", "bic code"]),
+    (Of(K::Iban), &["iban"]),
+    (
+        Of(K::Phone),
+        &[
+            "phone",
+            "call",
+            "tel",
+            "telephone",
+            "mobile",
+            "cell",
+            "fax",
+            "whatsapp",
+            "sms",
+            "text me",
+            "text",
+            "dial",
+            "ring",
+            "contact number",
+            "reach",
+            "messages to",
+            "message on",
+            "my number",
+            "number's",
+            "numbers",
+            "cellphone",
+            "phones",
+            "contact",
+            "手机",
+            "手機",
+            "电话",
+            "電話",
+            "联系方式",
+            "聯繫方式",
+            "致电",
+            "拨打",
+            "打给",
+            "打",
+            "座机",
+            "传真",
+            "热线",
+            "来电",
+            "联系",
+            "call me on",
+            "registered",
+            "extension",
+            "callback",
+            "hotline",
+            "helpline",
+            "voicemail",
+            "calling",
+        ],
+    ),
+    (Of(K::Landline), &["座机", "固话", "固定电话", "宅电"]),
+    (Of(K::Age), &["aged", "age", "年龄", "年齡", "年纪", "age of"]),
+    (Of(K::Qq), &["qq", "扣扣", "企鹅号", "q号", "球球", "腾讯号", "企鹅"]),
+    (Of(K::WeChat), &["微信", "wechat", "weixin", "微信号"]),
+    (
+        Of(K::CnIdCard),
+        &[
+            "身份证",
+            "身份證",
+            "身分证",
+            "公民身份",
+            "证件号",
+            "社保号",
+            "居民证",
+            "id card",
+            "id number",
+            "identity card",
+            "身份号",
+            "身份号码",
+            "社会保障号",
+            "resident id",
+        ],
+    ),
+    (
+        Of(K::CnBankCard),
+        &[
+            "银行卡",
+            "储蓄卡",
+            "借记卡",
+            "銀行卡",
+            "银联",
+            "工资卡",
+            "卡号",
+            "卡號",
+            "账户",
+            "帐户",
+            "账号",
+            "打到",
+            "汇到",
+            "转到",
+        ],
+    ),
+    (
+        Card,
+        &[
+            "card",
+            "credit card",
+            "debit card",
+            "visa",
+            "mastercard",
+            "amex",
+            "信用卡",
+            "cc",
+            "cards",
+        ],
+    ),
+    (Of(K::CnCreditCode), &["信用代码", "税号", "納稅人", "纳税人识别号", "统一社会", "机构代码"]),
+    (
+        Of(K::CnTravelPermit),
+        &["通行证", "通行證", "回乡证", "回鄉證", "台胞证", "港澳证", "permit"],
+    ),
+    (
+        Of(K::AwsSecretKey),
+        &[
+            "secret",
+            "secret key",
+            "secret access key",
+            "aws_secret",
+            "secret_access_key",
+            "secretkey",
+            "aws secret",
+            "secretaccesskey",
+            "aws_secret_access_key",
+            "密钥",
+            "私钥",
+            "secret_key",
+        ],
+    ),
+    (Of(K::AwsAccessKey), &["access key", "access_key", "accesskey", "aws_access_key_id"]),
+    (Of(K::IpAddress), &["ip", "ip address", "host", "server"]),
+    (
+        Harmless,
+        &[
+            "order",
+            "order number",
+            "order no",
+            "order id",
+            "invoice",
+            "invoice number",
+            "tracking",
+            "tracking number",
+            "reference",
+            "reference number",
+            "ref",
+            "request id",
+            "ticket",
+            "ticket number",
+            "isbn",
+            "issn",
+            "population",
+            "serial",
+            "serial number",
+            "sku",
+            "model",
+            "part number",
+            "product",
+            "version",
+            "timestamp",
+            "transaction id",
+            "case number",
+            "multiply",
+            "divided by",
+            "times",
+            "plus",
+            "minus",
+            "page",
+            "pi",
+            "hash",
+            "commit",
+            "port",
+            "zip",
+            "zip code",
+            "postcode",
+            "postal code",
+            "batch",
+            "lot",
+            "flight",
+            "room",
+            "item",
+            "sum of",
+            "calculate",
+            "compute",
+            "factor",
+            "barcode",
+            "doi",
+            "patent",
+            "build",
+            "number of",
+            "订单",
+            "訂單",
+            "流水",
+            "合同",
+            "编号",
+            "單號",
+            "单号",
+            "时间戳",
+            "型号",
+            "批次",
+            "序列号",
+            "货号",
+            "运单",
+            "快递",
+            "发票",
+            "交易号",
+            "邮编",
+            "邮政编码",
+            "圆周率",
+            "页码",
+            "条码",
+            "条形码",
+            "计算",
+            "人口",
+            "编码",
+            "代号",
+            "学号",
+            "工号",
+            "案号",
+            "文号",
+            "版本",
+            "product id",
+            "user id",
+            "受理号",
+            "取件码",
+            "验证码",
+            "校验码",
+            "年份",
+            "金额",
+            "价格",
+            "共计",
+            "总数",
+            "数量",
+            "流水号",
+            "订单号",
+            "合同编号",
+            "物流",
+            "凭证号",
+            "批号",
+            "test card",
+            "card type",
+            "代码",
+        ],
+    ),
+];
+
+/// What comes right before an age that nothing else marks.
+const TURNED: &[&str] = &[
+    "turned ",
+    "turn ",
+    "turning ",
+    "turns ",
+    "when he was ",
+    "when she was ",
+    "when i was ",
+    "i am ",
+    "i'm ",
+    "he is ",
+    "she is ",
+    "he's ",
+    "she's ",
+    "they are ",
+    "芳龄",
+    "今年",
+];
+
+/// Whether the words right before `at` speak of somebody's age.
+pub(super) fn is_turned(text: &str, at: usize) -> bool {
+    let bytes = text.as_bytes();
+    TURNED.iter().any(|words| {
+        let start = at.checked_sub(words.len());
+        start.is_some_and(|start| {
+            bytes[start..at].eq_ignore_ascii_case(words.as_bytes())
+                && !start.checked_sub(1).is_some_and(|before| bytes[before].is_ascii_alphabetic())
+        })
+    })
+}
+
+struct Labels {
+    search: AhoCorasick,
+    /// By pattern.
+    labels: Vec<(Label, u32)>,
+}
+
+fn labels() -> &'static Labels {
+    static LABELS_OF_ALL: OnceLock<Labels> = OnceLock::new();
+    LABELS_OF_ALL.get_or_init(|| {
+        let patterns: Vec<(&str, Label)> = LABELS
+            .iter()
+            .flat_map(|(label, texts)| texts.iter().map(move |text| (*text, *label)))
+            .collect();
+        let search = AhoCorasickBuilder::new()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build(patterns.iter().map(|(text, _)| text))
+            .expect("a few hundred short labels fit");
+        let labels = patterns.iter().map(|(text, label)| (*label, text.len() as u32)).collect();
+        Labels { search, labels }
+    })
+}
+
+/// The labels before a value, and where the closest begins and ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Labelled {
+    pub(super) label: Label,
+    /// Bytes between the label and the value.
+    pub(super) distance: usize,
+}
+
+/// The closest label before `at`, unless another number or the end of a sentence lies between.
+pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
+    let mut start = at.saturating_sub(LABEL_BYTES_MAX);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    let window = &text[start..at];
+    let known = labels();
+    let mut best: Option<(usize, u32, Label)> = None;
+    for found in known.search.find_overlapping_iter(window) {
+        let (label, len) = known.labels[found.pattern().as_usize()];
+        let begin = start + found.start();
+        if !has_borders(text, begin, start + found.end()) {
+            continue;
+        }
+        if best.is_none_or(|(end, longest, _)| (found.end(), len) > (end, longest)) {
+            best = Some((found.end(), len, label));
+        }
+    }
+    let (end, _, label) = best?;
+    let gap = &window[end..];
+    let is_cut = gap.bytes().any(|byte| byte.is_ascii_digit())
+        || gap.contains(". ")
+        || gap.contains(['。', '！', '？', '!', ';', '；']);
+    (!is_cut).then_some(Labelled { label, distance: gap.len() })
+}
+
+/// A label of Latin letters is a word of its own, which an underscore and a plural's `s` do not
+/// change.
+fn has_borders(text: &str, start: usize, end: usize) -> bool {
+    let bytes = text.as_bytes();
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
+    let before = start.checked_sub(1).and_then(|at| bytes.get(at));
+    let starts = !(is_letter(before) && is_letter(bytes.get(start)));
+    let ends = !(is_letter(bytes.get(end)) && is_letter(bytes.get(end - 1)));
+    starts && ends
+}
