@@ -1,6 +1,33 @@
 //! Policies on text, as Amazon Bedrock Guardrails has them: what they find, and what then becomes
 //! of the text. Knows neither requests nor models nor tokens.
+//!
+//! [`Guardrails`] are read from files as [`GuardrailDefinition`]s and compiled to [`Guardrail`]s.
+//! [`Guardrail::assess`] judges a whole text, [`StreamGuard`] an answer while it is written; both
+//! say what they found in an [`Assessment`].
 
+pub mod assessment;
+mod definition;
+mod detect;
 mod entities;
 pub mod fold;
+mod grounding;
+mod guard;
+pub mod learned;
+mod pattern;
+mod registry;
+mod report;
+mod segment;
+mod stream;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod topic;
 mod words;
+
+pub use assessment::{Assessment, Intervention};
+pub use definition::{DefinitionError, GuardrailDefinition};
+pub use entities::EntityKind;
+pub use grounding::Grounding;
+pub use guard::{Block, Direction, Guardrail, Identity, Outcome, OutputScope, Qualifier, Verdict};
+pub use registry::{DRAFT, Guardrails, RegistryError, ResolveError};
+pub use stream::{CannotMask, Released, StreamGuard, StreamMode};

@@ -12,7 +12,7 @@ pub(super) fn luhn(digits: &[u8]) -> bool {
             (_, value) => value * 2 - 9,
         })
         .sum();
-    sum % 10 == 0 && digits.iter().any(|digit| *digit != b'0')
+    sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != b'0')
 }
 
 /// ISO 3779 with North America's check digit.
@@ -74,7 +74,7 @@ pub(super) fn us_routing(digits: &[u8]) -> bool {
         .zip([3, 7, 1].into_iter().cycle())
         .map(|(d, w)| u32::from(d - b'0') * w)
         .sum();
-    digits.len() == 9 && sum % 10 == 0 && digits.iter().any(|digit| *digit != b'0')
+    digits.len() == 9 && sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != b'0')
 }
 
 /// The NHS number: weights 10 to 2, modulo 11.

@@ -232,8 +232,8 @@ fn skip_gap(text: &str, keyword: Range<usize>) -> (usize, bool) {
             continue;
         }
         let word = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let is_whole = !matches!(rest.as_bytes().get(word),
-            Some(next) if next.is_ascii_graphic() && !matches!(next, b':' | b'=' | b',' | b'\'' | b'"'));
+        let next = rest.as_bytes().get(word);
+        let is_whole = next.is_none_or(|next| !next.is_ascii_graphic() || b":=,'\"".contains(next));
         let is_connector =
             is_whole && CONNECTORS.iter().any(|known| rest[..word].eq_ignore_ascii_case(known));
         if word == 0 || !is_connector {

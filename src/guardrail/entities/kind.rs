@@ -105,22 +105,22 @@ impl<'de> Deserialize<'de> for EntityKind {
 
 /// A set of kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EntitySet(u64);
+pub(in crate::guardrail) struct EntitySet(u64);
 
 const _: () = assert!(EntityKind::ALL.len() <= u64::BITS as usize);
 const _: () =
     assert!(EntityKind::ALL[EntityKind::NUM_BEDROCK] as usize == EntityKind::CnIdCard as usize);
 
 impl EntitySet {
-    pub fn insert(&mut self, kind: EntityKind) {
+    pub(in crate::guardrail) fn insert(&mut self, kind: EntityKind) {
         self.0 |= 1 << kind as u32;
     }
 
-    pub fn contains(self, kind: EntityKind) -> bool {
+    pub(in crate::guardrail) fn contains(self, kind: EntityKind) -> bool {
         self.0 & 1 << kind as u32 != 0
     }
 
-    pub fn is_empty(self) -> bool {
+    pub(in crate::guardrail) fn is_empty(self) -> bool {
         self.0 == 0
     }
 

@@ -19,7 +19,8 @@ use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
-pub use kind::{EntityKind, EntitySet};
+pub use kind::EntityKind;
+pub(super) use kind::EntitySet;
 
 use keyed::Keyword;
 use token::{Group, Separator};
@@ -68,10 +69,10 @@ fn needles() -> &'static (AhoCorasick, Vec<Needle>) {
     })
 }
 
-/// Finds what `set` asks for in a plain text from `from` on, left to right, without overlaps. What is
-/// before `from` is only looked back at.
+/// Finds what `set` asks for in a plain text from `from` on, left to right, without overlaps. What
+/// is before `from` is only looked back at.
 pub(super) fn scan(text: &str, from: usize, set: EntitySet) -> Vec<EntityHit> {
-    let mut scanner = Scanner { text, set, at: from, hits: Vec::new() };
+    let mut scanner = Scanner { text, set, at: from, free_from: from, hits: Vec::new() };
     let (search, kinds) = needles();
     let back = floor_char(text, from.saturating_sub(label::LABEL_BYTES_MAX));
     let mut needles = search
@@ -122,8 +123,10 @@ pub(super) fn live_from(text: &str, from: usize) -> usize {
 struct Scanner<'a> {
     text: &'a str,
     set: EntitySet,
-    /// Everything before this is decided.
+    /// No number begins before this any more.
     at: usize,
+    /// The end of the last find.
+    free_from: usize,
     hits: Vec<EntityHit>,
 }
 
@@ -137,13 +140,17 @@ struct Candidate {
 impl Scanner<'_> {
     fn needle(&mut self, range: Range<usize>, needle: Needle) {
         let found = match needle {
-            Needle::At if range.start >= self.at => network::email(self.text, range.start, self.at),
-            Needle::Url if range.start >= self.at => network::url(self.text, range.start, self.at),
-            Needle::Code if range.start >= self.at => self.code(range),
+            Needle::At if range.start >= self.free_from => {
+                network::email(self.text, range.start, self.free_from)
+            }
+            Needle::Url if range.start >= self.free_from => {
+                network::url(self.text, range.start, self.free_from)
+            }
+            Needle::Code if range.start >= self.free_from => self.code(range),
             Needle::At | Needle::Url | Needle::Code => None,
             Needle::Keyword(keyword) => keyed::value(self.text, range, keyword),
         };
-        if let Some(candidate) = found.filter(|candidate| candidate.range.start >= self.at) {
+        if let Some(candidate) = found.filter(|candidate| candidate.range.start >= self.free_from) {
             self.take(candidate);
         }
     }
@@ -159,7 +166,8 @@ impl Scanner<'_> {
 
     fn take(&mut self, candidate: Candidate) -> bool {
         let Some(kind) = self.set.reported(candidate.kind) else { return false };
-        self.at = candidate.range.end;
+        self.at = self.at.max(candidate.range.end);
+        self.free_from = candidate.range.end;
         let Candidate { range, sureness, .. } = candidate;
         self.hits.push(EntityHit { range, kind, sureness });
         true
@@ -201,7 +209,7 @@ impl Scanner<'_> {
         let mut candidates = Vec::new();
         let groups = token::groups(self.text, start);
         if !groups.is_empty() {
-            let value = Value { text: self.text, from: self.at, groups: &groups };
+            let value = Value { text: self.text, from: self.free_from, groups: &groups };
             number::candidates(&value, &mut candidates);
             code::candidates(&value, &mut candidates);
         }

@@ -130,7 +130,7 @@ pub(super) fn in_token(text: &str, token: Range<usize>, digit: usize) -> Option<
             return Some(found);
         }
     }
-    machine(text, token, digit)
+    if text.as_bytes()[digit].is_ascii() { machine(text, token, digit) } else { None }
 }
 
 /// Addresses of the Internet protocols, and of network cards.

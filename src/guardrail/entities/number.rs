@@ -192,7 +192,7 @@ fn is_card_grouped(read: &Digits<'_>) -> bool {
 
 /// Whether the groups go on a row of digits: the middle of something longer.
 fn follows_digits(read: &Digits<'_>) -> bool {
-    let before = read.value.text[..read.value.start()].as_bytes();
+    let before = &read.value.text.as_bytes()[..read.value.start()];
     matches!(before, [.., last, b' ' | b'-'] if last.is_ascii_digit())
 }
 
@@ -315,10 +315,8 @@ fn prefix_start(read: &Digits<'_>) -> Option<usize> {
 }
 
 fn is_landline(read: &Digits<'_>) -> bool {
-    let is_area = |area: &[u8]| match area {
-        [b'0', b'1', b'0'] | [b'0', b'2', _] => true,
-        [b'0', b'3'..=b'9', _, _] => true,
-        _ => false,
+    let is_area = |area: &[u8]| {
+        matches!(area, [b'0', b'1', b'0'] | [b'0', b'2', _] | [b'0', b'3'..=b'9', _, _])
     };
     let (digits, lens) = (read.digits, read.lens);
     let is_split = lens.len() == 2

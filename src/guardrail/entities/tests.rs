@@ -1,3 +1,7 @@
+//! What is found as sensitive information, and what is not.
+
+use std::collections::BTreeMap;
+
 use super::{EntityKind, EntitySet, live_from, scan};
 use crate::guardrail::fold::Folded;
 
@@ -5,110 +9,155 @@ fn all() -> EntitySet {
     EntityKind::ALL.iter().copied().collect()
 }
 
+fn found(text: &str) -> BTreeMap<&'static str, String> {
+    let plain = Folded::plain(text);
+    let hits = scan(plain.text(), 0, all());
+    hits.into_iter()
+        .map(|hit| (hit.kind.name(), text[plain.original_range(hit.range)].to_owned()))
+        .collect()
+}
+
+/// A sentence for every kind that has a form, with what is to be found in it.
+const SENTENCES: &[(&str, &[(&str, &str)])] = &[
+    ("The patient, 69 years of age, was admitted.", &[("AGE", "69")]),
+    ("今年58岁，想咨询一下贷款", &[("AGE", "58")]),
+    ("AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", &[("AWS_ACCESS_KEY", "AKIAIOSFODNN7EXAMPLE")]),
+    (
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        &[("AWS_SECRET_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")],
+    ),
+    ("Ontario health card number 1894 471 268", &[("CA_HEALTH_NUMBER", "1894 471 268")]),
+    ("My SIN is 046 454 286, I live in Canada.", &[("CA_SOCIAL_INSURANCE_NUMBER", "046 454 286")]),
+    (
+        "Card 4111-1111-1111-1111, exp 05/27, cvv 071",
+        &[
+            ("CREDIT_DEBIT_CARD_NUMBER", "4111-1111-1111-1111"),
+            ("CREDIT_DEBIT_CARD_EXPIRY", "05/27"),
+            ("CREDIT_DEBIT_CARD_CVV", "071"),
+        ],
+    ),
+    ("My driver's license number is D6297901, from Ohio.", &[("DRIVER_ID", "D6297901")]),
+    ("mail j.doe+x@mail.example.com, please", &[("EMAIL", "j.doe+x@mail.example.com")]),
+    (
+        "to IBAN GB82 WEST 1234 5698 7654 32 today",
+        &[("INTERNATIONAL_BANK_ACCOUNT_NUMBER", "GB82 WEST 1234 5698 7654 32")],
+    ),
+    ("ssh root@10.1.2.3 -p 22", &[("IP_ADDRESS", "10.1.2.3")]),
+    ("from 2001:db8::8a2e:370:7334 and", &[("IP_ADDRESS", "2001:db8::8a2e:370:7334")]),
+    ("The car with license plate 2ZNM979 was parked.", &[("LICENSE_PLATE", "2ZNM979")]),
+    ("我的车是蒙F·4XSFY，停在楼下", &[("LICENSE_PLATE", "蒙F·4XSFY")]),
+    ("MAC 50-36-BE-ED-29-4F was refused", &[("MAC_ADDRESS", "50-36-BE-ED-29-4F")]),
+    ("DB_USER=joe_x DB_PASSWORD=23kcH1ya^", &[("USERNAME", "joe_x"), ("PASSWORD", "23kcH1ya^")]),
+    ("My ATM PIN is 5864, is that safe?", &[("PIN", "5864")]),
+    ("call me at +1 357-318-2310 ext 12", &[("PHONE", "+1 357-318-2310 ext 12")]),
+    ("BIC BOFAUS3N, thanks", &[("SWIFT_CODE", "BOFAUS3N")]),
+    (
+        "NHS number 943 476 5919, GP in Leeds",
+        &[("UK_NATIONAL_HEALTH_SERVICE_NUMBER", "943 476 5919")],
+    ),
+    (
+        "National Insurance number AB 12 34 56 C",
+        &[("UK_NATIONAL_INSURANCE_NUMBER", "AB 12 34 56 C")],
+    ),
+    ("UTR 7473547656 for it", &[("UK_UNIQUE_TAXPAYER_REFERENCE_NUMBER", "7473547656")]),
+    ("See (https://example.com/a_(b)).", &[("URL", "https://example.com/a_(b)")]),
+    (
+        "Bank account number 511042534, routing number 021000021.",
+        &[("US_BANK_ACCOUNT_NUMBER", "511042534"), ("US_BANK_ROUTING_NUMBER", "021000021")],
+    ),
+    (
+        "ITIN 978-86-8982 was rejected",
+        &[("US_INDIVIDUAL_TAX_IDENTIFICATION_NUMBER", "978-86-8982")],
+    ),
+    ("US passport number 312802653 expires", &[("US_PASSPORT_NUMBER", "312802653")]),
+    ("My SSN is 380-30-4942.", &[("US_SOCIAL_SECURITY_NUMBER", "380-30-4942")]),
+    ("Decode 1M8GDM9AXKP042788 please", &[("VEHICLE_IDENTIFICATION_NUMBER", "1M8GDM9AXKP042788")]),
+    ("身份证号码：11010519491231002X", &[("CN_ID_CARD", "11010519491231002X")]),
+    ("银行卡6217005466729319832被冻结", &[("CN_BANK_CARD", "6217005466729319832")]),
+    ("信用代码91350100M000100Y43查询", &[("CN_USCC", "91350100M000100Y43")]),
+    ("我的护照号码是G23615371，想去", &[("CN_PASSPORT", "G23615371")]),
+    ("来往港澳通行证M01221461能续签吗", &[("CN_HKM_PERMIT", "M01221461")]),
+    ("公司电话：0755-70282995", &[("LANDLINE", "0755-70282995")]),
+    (
+        "加我微信：hdkok36w5kew，或者打15143010689",
+        &[("WECHAT", "hdkok36w5kew"), ("PHONE", "15143010689")],
+    ),
+    ("我的QQ号是263992968，密码是0Qefd7KxLE", &[("QQ", "263992968"), ("PASSWORD", "0Qefd7KxLE")]),
+];
+
 #[test]
-fn zz_dev() {
-    use std::collections::BTreeMap;
-    for file in [
-        "pii_bedrock_en_gen",
-        "pii_zh_gen",
-        "pii_evasion_gen",
-        "pii_presidio_v2",
-        "pii_presidio_large",
-        "stream_pii_gen",
-        "benign_alpaca_en",
-        "benign_alpacagpt4_zh",
-        "benign_wildguard",
+fn every_kind_with_a_form_is_found_and_nothing_beside_it() {
+    let mut kinds: Vec<&str> = Vec::new();
+    for (text, expected) in SENTENCES {
+        let expected: BTreeMap<&str, String> =
+            expected.iter().map(|(kind, value)| (*kind, (*value).to_owned())).collect();
+        assert_eq!(found(text), expected, "{text}");
+        kinds.extend(expected.into_keys());
+    }
+    for kind in EntityKind::ALL {
+        let is_learnt = matches!(kind, EntityKind::Name | EntityKind::Address);
+        assert!(is_learnt || kinds.contains(&kind.name()), "{}", kind.name());
+    }
+}
+
+#[test]
+fn numbers_that_are_nobodys_are_left_alone() {
+    for text in [
+        "Order number 4111111111111111 has shipped.",
+        "The invoice 386408248 is overdue.",
+        "Multiply 2139004423 by 1508.",
+        "The ISBN is 978-3-16-148410-0 and page count 1506.",
+        "Explain what a CVV is and why a PIN has four digits.",
+        "The year 1949 saw 4080 launches; the 6864th was the last.",
+        "pi is 3.14159265358979323846 and e is 2.71828182845904523536",
+        "The request id is c3f08422-9ccd-451c-ac87-d3be3927d2ce.",
+        "commit da39a3ee5e6b4b0d3255bfef95601890afd80709 and version 1.2.3.4",
+        "your password is required, the username is optional",
+        "流水号718525131402419692查询失败",
+        "时间戳1797377971040对应哪一天？",
+        "请用Python写一个校验身份证号的函数，手机号为什么是11位？",
+        "本产品型号为GB1988-2014，圆周率是3.14159265358979323846",
+        "一二三四五，上山打老虎",
     ] {
-        let Ok(s) = std::fs::read_to_string(format!("/tmp/g/{file}.jsonl")) else { continue };
-        let mut per: BTreeMap<String, [usize; 4]> = BTreeMap::new();
-        let mut bad = vec![];
-        let (mut neg, mut negbad) = (0, 0);
-        for l in s.lines() {
-            let v: serde_json::Value = serde_json::from_str(l).unwrap();
-            let text = v["text"].as_str().unwrap();
-            let chars: Vec<usize> =
-                text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
-            let mut gold: Vec<(String, std::ops::Range<usize>, bool)> = v["label"]
-                .as_array()
-                .map(|a| {
-                    a.iter()
-                        .map(|x| {
-                            let t = x[0].as_str().unwrap();
-                            let t = match t {
-                                "PHONE_NUMBER" => "PHONE",
-                                "CREDIT_CARD" => "CREDIT_DEBIT_CARD_NUMBER",
-                                "US_SSN" => "US_SOCIAL_SECURITY_NUMBER",
-                                "IBAN_CODE" => "INTERNATIONAL_BANK_ACCOUNT_NUMBER",
-                                "US_DRIVER_LICENSE" => "DRIVER_ID",
-                                "EMAIL_ADDRESS" => "EMAIL",
-                                "DOMAIN_NAME" => "URL",
-                                t => t,
-                            };
-                            (
-                                t.to_owned(),
-                                chars[x[1].as_u64().unwrap() as usize]
-                                    ..chars[x[2].as_u64().unwrap() as usize],
-                                false,
-                            )
-                        })
-                        .collect()
-                })
-                .unwrap_or_default();
-            let f = Folded::plain(text);
-            let hits = scan(f.text(), 0, all());
-            if gold.is_empty() {
-                neg += 1;
-                if !hits.is_empty() {
-                    negbad += 1;
-                    if bad.len() < 60 {
-                        bad.push(format!(
-                            "NEG {text:.150} {:?}",
-                            hits.iter()
-                                .map(|h| (h.kind, &f.text()[h.range.clone()]))
-                                .collect::<Vec<_>>()
-                        ));
-                    }
-                }
-            }
-            for h in hits {
-                let r = f.original_range(h.range.clone());
-                let name = h.kind.name().to_owned();
-                let e = per.entry(name.clone()).or_default();
-                let m = gold.iter_mut().find(|g| g.0 == name && g.1 == r && !g.2);
-                if let Some(m) = m {
-                    m.2 = true;
-                    e[0] += 1;
-                } else if let Some(m) = gold
-                    .iter_mut()
-                    .find(|g| g.0 == name && !g.2 && g.1.start < r.end && r.start < g.1.end)
-                {
-                    m.2 = true;
-                    e[0] += 1;
-                    e[3] += 1;
-                    bad.push(format!("SPAN {name} {:?} want {:?}", &text[r], &text[m.1.clone()]));
-                } else {
-                    e[1] += 1;
-                    if !gold.is_empty() {
-                        bad.push(format!("FP {name} {:?} in {text:?}", &text[r]));
-                    }
-                }
-            }
-            for g in &gold {
-                if !g.2 {
-                    let e = per.entry(g.0.clone()).or_default();
-                    e[2] += 1;
-                    if EntityKind::from_name(&g.0).is_some() && g.0 != "NAME" && g.0 != "ADDRESS" {
-                        bad.push(format!("FN {} {:?} in {text:?}", g.0, &text[g.1.clone()]));
-                    }
-                }
-            }
-        }
-        println!("=== {file} neg {negbad}/{neg}");
-        for (k, [tp, fp, fnn, sp]) in per {
-            println!("  {k} tp {tp} (span {sp}) fp {fp} fn {fnn}");
-        }
-        for b in bad.iter().take(45) {
-            println!("     {b:.260}");
-        }
+        assert_eq!(found(text), BTreeMap::new(), "{text}");
+    }
+}
+
+#[test]
+fn a_value_is_found_in_its_disguises() {
+    for (kind, text, value) in [
+        ("CN_ID_CARD", "我的身份证是①①⓪①⓪⑤①⑨④⑨①②③①⓪⓪②X，", "①①⓪①⓪⑤①⑨④⑨①②③①⓪⓪②X"),
+        ("PHONE", "手机壹叁柒叁捌肆叁贰陆肆壹找", "壹叁柒叁捌肆叁贰陆肆壹"),
+        ("PHONE", "打1 6 6 1 6 7 0 6 6 5 9找我", "1 6 6 1 6 7 0 6 6 5 9"),
+        (
+            "CN_BANK_CARD",
+            "卡号６２１７００５４６６７２９３１９８３２",
+            "６２１７００５４６６７２９３１９８３２",
+        ),
+        ("US_SOCIAL_SECURITY_NUMBER", "SSN is 4 4 4 - 1 3 - 5 4 7 0", "4 4 4 - 1 3 - 5 4 7 0"),
+        ("EMAIL", "mail t b 1 @ e x a m p l e . c o m please", "t b 1 @ e x a m p l e . c o m"),
+        ("EMAIL", "mail ａｂ＠ｅｘａｍｐｌｅ．ｏｒｇ now", "ａｂ＠ｅｘａｍｐｌｅ．ｏｒｇ"),
+        (
+            "CREDIT_DEBIT_CARD_NUMBER",
+            "card 4\u{2060}111\u{202d}111111111111",
+            "4\u{2060}111\u{202d}111111111111",
+        ),
+    ] {
+        assert_eq!(found(text).get(kind).map(String::as_str), Some(value), "{text}");
+    }
+}
+
+#[test]
+fn only_what_could_become_a_value_is_live() {
+    for (text, expected) in [
+        ("the river rises", 10),
+        ("the river rises ", 16),
+        ("call 133 ", 5),
+        ("这条河", 9),
+        ("手机号1", 9),
+        ("aged 69 yea", 5),
+        ("it cost 69 dollars a", 19),
+    ] {
+        assert_eq!(live_from(text, 0), expected, "{text}");
     }
 }

@@ -1,8 +1,8 @@
 //! Words that must not be said: custom ones and the managed list PROFANITY.
 //!
 //! A word counts where it stands as a word, also behind look-alikes, digits for letters, stretched
-//! letters, stars, and letters pulled apart. Words of writings without spaces count anywhere, unless
-//! a longer innocent phrase holds them.
+//! letters, stars, and letters pulled apart. Words of writings without spaces count anywhere,
+//! unless a longer innocent phrase holds them.
 
 mod trie;
 mod walk;

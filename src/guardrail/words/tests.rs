@@ -1,3 +1,5 @@
+//! What counts as a word of a list, and what does not.
+
 use proptest::prelude::*;
 
 use super::WordMatcher;
@@ -81,7 +83,7 @@ fn one_letter_ten_thousand_times_is_no_trouble() {
     let many = words.iter().cycle().take(10_000).map(String::as_str);
     let matcher = WordMatcher::new(many, true);
     let started_at = std::time::Instant::now();
-    for text in ["a".repeat(1 << 20), "a ".repeat(1 << 20), "4@".repeat(1 << 19)] {
+    for text in ["a".repeat(1 << 18), "a ".repeat(1 << 17), "4@".repeat(1 << 17)] {
         found(&matcher, &text);
     }
     assert!(started_at.elapsed().as_secs() < 20, "{:?}", started_at.elapsed());
@@ -95,7 +97,8 @@ proptest! {
         text in "([qquibble14*. -]|胡|扯|\n|zax ){0,60}",
         cut in any::<prop::sample::Index>(),
     ) {
-        let matcher = WordMatcher::new(["quibble", "flim flam", "胡扯", "be", "zax"].into_iter(), true);
+        let words = ["quibble", "flim flam", "胡扯", "be", "zax"];
+        let matcher = WordMatcher::new(words.into_iter(), true);
         let folded = Folded::skeleton(&text);
         let whole = matcher.scan(folded.text(), 0, true).hits;
         let bounds: Vec<usize> = folded.text().char_indices().map(|(at, _)| at).collect();
@@ -105,39 +108,5 @@ proptest! {
         let from = first.live_from.max(hits.last().map_or(0, |hit| hit.range.end));
         hits.extend(matcher.scan(folded.text(), from, true).hits);
         prop_assert_eq!(hits, whole);
-    }
-}
-#[test]
-fn zz_dev() {
-    use std::io::Read as _;
-    let Ok(mut f) = std::fs::File::open("/tmp/words_dev.jsonl") else { return };
-    let mut s = String::new();
-    f.read_to_string(&mut s).unwrap();
-    let m = WordMatcher::new(std::iter::empty(), true);
-    let mut t = std::collections::BTreeMap::<String, (usize, usize, Vec<String>)>::new();
-    for l in s.lines() {
-        let v: serde_json::Value = serde_json::from_str(l).unwrap();
-        let text = v["text"].as_str().unwrap();
-        let hit = !found(&m, text).is_empty();
-        let k = format!(
-            "{} {} {}",
-            v["lang"],
-            v["label"],
-            v.get("form").map(|f| f.to_string()).unwrap_or_default()
-        );
-        let e = t.entry(k).or_default();
-        e.0 += 1;
-        e.1 += hit as usize;
-        let want = v["label"] == 1;
-        if hit != want {
-            e.2.push(format!("{text} {:?}", found(&m, text)));
-        }
-    }
-    for (k, (n, h, b)) in t {
-        println!(
-            "{k} {h}/{n} {:.3} {:?}",
-            h as f64 / n as f64,
-            b.iter().take(if k.contains(" 0 ") { 30 } else { 12 }).collect::<Vec<_>>()
-        );
     }
 }

@@ -6,7 +6,7 @@ use super::trie::{Node, ROOT, Terminal, Trie};
 
 /// Steps of one walk, all its branches together. A walk takes as many as the word is long unless a
 /// text is made to branch; then it goes on without detours.
-const STEPS_MAX: usize = 128;
+const STEPS_MAX: usize = 64;
 /// Letters of a word pulled apart. Whoever writes longer ones so is not read to the end.
 const APART_MAX: usize = 32;
 /// Characters that may stand between two letters pulled apart.
@@ -271,7 +271,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Behind the joiner, if a single letter follows it. At the last letter of a word there is none.
+    /// Behind the joiner, if a single letter follows it. At the last letter of a word there is
+    /// none.
     fn skip_joiner(&mut self, state: &State, joiner: char) -> Option<State> {
         if self.trie.terminal(state.node).is_word() {
             self.end_apart(state, joiner);
