@@ -219,6 +219,8 @@ Clients ask for a model by its id, by an alias, or by an ARN that ends in one; t
 geography (`us.`, `cn.`, `global.`, …) is passed over. A server of one model answers to
 `deepseek.r1-v1:0` as well. Several models are loaded one after another.
 SIGTERM ends the server when the requests in flight are answered, a second signal at once.
+Once there are keys (`outcrop keys create NAME`), every client needs one; without keys it listens on
+this machine only, unless told --insecure-no-auth.
 
 Examples:
   outcrop serve --model smollm2-135m

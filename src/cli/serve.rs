@@ -146,3 +146,45 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
         });
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::keys::{KeyKind, KeyLimits, NewKey, Timestamp};
+
+    use super::*;
+
+    /// Whether keys are asked for, or the words of the refusal.
+    fn entrance(keys: &KeyStore, insecure_no_auth: bool, listen: &str) -> Result<bool, String> {
+        let access = AccessOptions::default();
+        let options = EntranceOptions { keys: keys.clone(), insecure_no_auth, access, tls: None };
+        let access = options.access(listen.parse().unwrap());
+        access.map(|access| access.is_required()).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn nobody_is_let_in_by_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let keys = KeyStore::new(path("keys.toml"), path("keys.key"));
+        let (local, everywhere) = ("127.0.0.1:8080", "0.0.0.0:8080");
+        for listen in [local, "[::1]:8080", "[::ffff:127.0.0.1]:8080"] {
+            assert_eq!(entrance(&keys, false, listen), Ok(false), "{listen}");
+        }
+        for listen in [everywhere, "[::]:8080", "10.0.0.1:8080"] {
+            let refused = entrance(&keys, false, listen).unwrap_err();
+            assert!(refused.contains("outcrop keys create NAME"), "{refused}");
+        }
+        assert_eq!(entrance(&keys, true, everywhere), Ok(false));
+        let (name, kind, limits) = ("a".to_owned(), KeyKind::Bearer, KeyLimits::default());
+        let new = NewKey { name, kind, expires: None, limits };
+        keys.create(new, Timestamp::now()).unwrap();
+        for listen in [local, everywhere] {
+            assert_eq!(entrance(&keys, false, listen), Ok(true));
+            let refused = entrance(&keys, true, listen).unwrap_err();
+            assert!(refused.contains("keys.toml` holds keys"), "{refused}");
+        }
+        // A key that is revoked still tells that there were to be keys.
+        keys.revoke("a", Timestamp::now()).unwrap();
+        assert_eq!(entrance(&keys, false, local), Ok(true));
+    }
+}

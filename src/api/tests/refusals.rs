@@ -207,6 +207,46 @@ async fn unknown_operations_are_json_too() {
     }
 }
 
+/// An id is looked up among the models served and nowhere else: whatever it spells, no path is made
+/// of it and no address is fetched.
+#[tokio::test]
+async fn ids_that_look_like_paths_or_addresses_are_unknown_models() {
+    let server = TestServer::start(saying("never")).await;
+    let long = "%2E%2E%2F".repeat(200);
+    for id in [
+        "..",
+        "%2e%2e",
+        "..%2F..%2F..%2Fetc%2Fpasswd",
+        "%2Fetc%2Fpasswd",
+        "toy%2F..%2Ftoy",
+        "toy%00",
+        "toy%00.gguf",
+        "..%5C..%5Cwindows%5Cwin.ini",
+        "%252e%252e%252f",
+        "file:%2F%2F%2Fetc%2Fpasswd",
+        "http:%2F%2F169.254.169.254%2Flatest%2Fmeta-data",
+        "http:%2F%2F[::ffff:127.0.0.1]:80%5C@example.com",
+        "s3:%2F%2Fbucket%2Fmodel",
+        "arn:aws:bedrock:us-east-1::foundation-model%2F..%2F..%2Ftoy",
+        "~root",
+        "$(id)",
+        "toy%0d%0aX-Injected:%20yes",
+        &long,
+    ] {
+        for operation in ["converse", "converse-stream"] {
+            let answer = server.post(&format!("/model/{id}/{operation}"), &ask("")).await;
+            let (status, code, _) = answer.error();
+            assert_eq!((status, code.as_str()), (404, "ResourceNotFoundException"), "{id}");
+            assert!(answer.headers.get("x-injected").is_none());
+        }
+    }
+    // What is not UTF-8 or longer than any id is no id.
+    for id in ["%ff%fe", &"x".repeat(limits::MODEL_ID_CHARS_MAX + 1)] {
+        let (status, code, _) = server.post(&format!("/model/{id}/converse"), "{}").await.error();
+        assert_eq!((status, code.as_str()), (400, "ValidationException"));
+    }
+}
+
 #[tokio::test]
 async fn a_full_queue_is_throttling() {
     let config = EngineConfig {

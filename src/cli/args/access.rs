@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use crate::api::{AccessOptions, TlsFiles};
 use crate::cli::{
@@ -51,10 +51,10 @@ pub(super) struct AccessArgs {
     #[command(flatten)]
     store: KeyStoreArgs,
     /// Let everyone use the server who can reach it, on whatever address it listens
-    #[arg(long, env = "OUTCROP_INSECURE_NO_AUTH")]
+    #[arg(long, env = "OUTCROP_INSECURE_NO_AUTH", value_parser = BoolishValueParser::new())]
     insecure_no_auth: bool,
     /// Let everyone read /metrics, where the rest asks for keys
-    #[arg(long, env = "OUTCROP_METRICS_OPEN")]
+    #[arg(long, env = "OUTCROP_METRICS_OPEN", value_parser = BoolishValueParser::new())]
     metrics_open: bool,
     /// The only region that signatures may be for [default: any]
     #[arg(long, env = "OUTCROP_REGION", value_name = "REGION")]
