@@ -270,6 +270,7 @@ async fn a_full_queue_is_throttling() {
     let (_, code, message) = throttled[0].error();
     assert_eq!(code, "ThrottlingException");
     assert!(message.contains("1 requests"), "{message}");
+    assert_eq!(throttled[0].header("retry-after"), "1");
 }
 
 #[tokio::test]
