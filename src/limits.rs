@@ -168,6 +168,8 @@ pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// From this time on a body must have come at [`REQUEST_BODY_BYTES_PER_SECOND_MIN`], all in all: a
 /// client that sends a byte now and then does not keep its place for the whole timeout.
 pub const REQUEST_BODY_GRACE: Duration = Duration::from_secs(10);
+/// A client that is refused while it sends is listened to for this long, so that it reads why.
+pub const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A tenth of what the largest body needs to arrive in time; a telephone line of the nineties.
 pub const REQUEST_BODY_BYTES_PER_SECOND_MIN: u32 = 4 * 1024;
 /// Requests wait this long for a model that is still loading, unless the operator says otherwise:

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::response::Response;
+use futures_util::StreamExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -102,8 +103,60 @@ async fn answer(
     request: Request<Incoming>,
     guard: ActiveGuard,
 ) -> Result<Response, Infallible> {
-    let response = router.call(request.map(Body::new)).await?;
+    let (parts, body) = request.into_parts();
+    let body = Arc::new(Mutex::new(Some(body)));
+    let shared = Body::new(SharedBody(Arc::clone(&body)));
+    let response = router.call(Request::from_parts(parts, shared)).await?;
+    let left = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(left) = left.filter(|body| !body.is_end_stream()) {
+        discard(left).await;
+    }
     Ok(response.map(|body| Body::new(ActiveBody { body, _guard: guard })))
+}
+
+/// Takes what a client is still sending of a request that was refused before it was read. To close
+/// on it would tear down the connection under the answer, and the client would never see why.
+async fn discard(body: Incoming) {
+    let mut chunks = Body::new(body).into_data_stream();
+    let mut num_bytes = 0;
+    let all = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            num_bytes += chunk.len();
+            if num_bytes > limits::REQUEST_BODY_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Whoever is slower than that has to live with the closed connection.
+    let _ = timeout(limits::REFUSED_BODY_TIMEOUT, all).await;
+}
+
+/// A body that can be taken back from a handler that did not read it.
+struct SharedBody(Arc<Mutex<Option<Incoming>>>);
+
+impl HttpBody for SharedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
 }
 
 /// Resolves when there was no request for a while. A new connection has less time.

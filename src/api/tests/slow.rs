@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::api::body::BodyPace;
 use crate::api::tests::client::request;
 use crate::api::tests::{TestServer, ask};
+use crate::limits;
 use crate::pipeline::testing::{endless, saying};
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -42,6 +43,23 @@ async fn three_megabytes_in_chunks_of_one_byte_are_a_body() {
     stream.write_all(&message).await.unwrap();
     let answer = answer(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// More than the system's buffers hold: a connection that was closed at once would be reset.
+#[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_reads_why() {
+    let server = TestServer::start(saying("never")).await;
+    for path in ["/model/unknown/converse", "/nothing"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let length = limits::REQUEST_BODY_BYTES_MAX;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; length]).await.unwrap();
+        assert!(answer(&mut stream).await.starts_with("HTTP/1.1 404"), "{path}");
+    }
 }
 
 #[tokio::test]
