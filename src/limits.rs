@@ -159,8 +159,11 @@ pub const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// What all headers of a request may take; SigV4 with a session token needs about 3 KiB.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 100;
-/// A body: far above what any supported context length can hold as text.
-pub const REQUEST_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A body, as the service model of Bedrock says for InvokeModel. Far above what any supported
+/// context length can hold as text, so that documents in base64 fit as well.
+pub const REQUEST_BODY_BYTES_MAX: usize = 25_000_000;
+/// Longer bodies are parsed off the asynchronous runtime: below a millisecond stays on it.
+pub const INLINE_PARSE_BYTES_MAX: usize = 64 * 1024;
 /// Bodies being read or parsed, all requests together.
 pub const BUFFERED_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// A body must have arrived after this time.
@@ -188,6 +191,24 @@ pub const CONTENT_BLOCKS_MAX: usize = 1_000;
 /// As the service model of Bedrock says.
 pub const REQUEST_METADATA_ENTRIES_MAX: usize = 16;
 pub const REQUEST_METADATA_CHARS_MAX: usize = 256;
+/// As the service model of Bedrock says.
+pub const TOOL_USE_ID_CHARS_MAX: usize = 64;
+/// As the service model of Bedrock says.
+pub const RESPONSE_FIELD_PATHS_MAX: usize = 10;
+pub const RESPONSE_FIELD_PATH_CHARS_MAX: usize = 256;
+pub const COUNT_TOKENS_MODEL_ID_CHARS_MAX: usize = 256;
+/// As the service model of Bedrock says.
+pub const DOCUMENT_NAME_CHARS_MAX: usize = 200;
+/// Documents of a request and the bytes of one, as the documentation of Bedrock says.
+pub const DOCUMENTS_MAX: usize = 5;
+pub const DOCUMENT_BYTES_MAX: usize = 4_500_000;
+/// What the text of a docx may have when unpacked, marks included: a book of 1,000 pages has half.
+pub const DOCX_TEXT_BYTES_MAX: usize = 16 << 20;
+/// How many times larger it may be than it is packed, above a size that harms nobody. Real ones
+/// are packed to a tenth.
+pub const DOCX_DENSITY_MAX: u64 = 100;
+pub const DOCX_DENSE_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(DOCX_DENSE_BYTES_MAX < DOCX_TEXT_BYTES_MAX);
 /// Entries of one page of a listing.
 pub const PAGE_RESULTS_MAX: usize = 1_000;
 /// Answers to one prompt of OpenAI's API. Each is a sequence of its own in the engine.
@@ -216,9 +237,15 @@ pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a client that was turned away is told to wait before it tries again.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
+/// Of a temperature where the format of a body sets no other limit; beyond it text is noise.
+pub const TEMPERATURE_MAX: f64 = 2.0;
 /// Above 1 discourages repetition, below 1 encourages it; beyond these values text is noise.
 pub const REPETITION_PENALTY_MIN: f32 = 0.1;
 pub const REPETITION_PENALTY_MAX: f32 = 10.0;
+/// Both, as protocols read numbers.
+pub fn repetition_penalties() -> std::ops::RangeInclusive<f64> {
+    f64::from(REPETITION_PENALTY_MIN)..=f64::from(REPETITION_PENALTY_MAX)
+}
 
 const _: () = assert!(REQUEST_BODY_BYTES_MAX <= BUFFERED_BODY_BYTES_MAX);
 

@@ -90,6 +90,11 @@ impl App {
     }
 
     #[cfg(test)]
+    pub(super) fn with_strict_reasoning(self, strict_reasoning: bool) -> Self {
+        self.with(|shared| shared.options.strict_reasoning = strict_reasoning)
+    }
+
+    #[cfg(test)]
     pub(super) fn with_write_stall_timeout(self, timeout: Duration) -> Self {
         self.with(|shared| shared.write_stall_timeout = timeout)
     }

@@ -25,6 +25,9 @@ pub(super) struct RequestId(pub(super) Arc<str>);
 pub(super) enum Operation {
     Converse,
     ConverseStream,
+    InvokeModel,
+    InvokeModelWithResponseStream,
+    CountTokens,
     ListFoundationModels,
     GetFoundationModel,
     GetFoundationModelAvailability,
@@ -49,6 +52,9 @@ impl Operation {
         match self {
             Self::Converse => "Converse",
             Self::ConverseStream => "ConverseStream",
+            Self::InvokeModel => "InvokeModel",
+            Self::InvokeModelWithResponseStream => "InvokeModelWithResponseStream",
+            Self::CountTokens => "CountTokens",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::GetFoundationModel => "GetFoundationModel",
             Self::GetFoundationModelAvailability => "GetFoundationModelAvailability",
@@ -66,6 +72,9 @@ impl Operation {
         match self {
             Self::Converse
             | Self::ConverseStream
+            | Self::InvokeModel
+            | Self::InvokeModelWithResponseStream
+            | Self::CountTokens
             | Self::ListFoundationModels
             | Self::GetFoundationModel
             | Self::GetFoundationModelAvailability

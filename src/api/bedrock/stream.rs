@@ -1,4 +1,4 @@
-//! The body of ConverseStream.
+//! The body of an answer that is sent as it is written.
 //!
 //! A task turns chat events into frames and hands them to the connection through a short channel.
 //! A reader that is slow fills the channel, never the engine; one that takes nothing for
@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
@@ -14,19 +15,36 @@ use tokio::sync::mpsc::{self, Sender};
 
 use crate::api::app::App;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::event_stream::EventEncoder;
+use crate::api::bedrock::frame;
 use crate::api::lifecycle::Phase;
 use crate::api::record::Record;
 use crate::api::refusal::Refusal;
 use crate::limits;
-use crate::pipeline::{ChatEvent, ChatStream};
+use crate::pipeline::{ChatEvent, ChatStream, ChatSummary};
 
-pub(super) fn body(chat: ChatStream, app: App, record: Arc<Record>) -> Body {
+/// From the events of a chat to the frames of an operation.
+pub(super) trait Encoder: Send + 'static {
+    /// What is sent before the model has written anything.
+    fn start(&mut self) -> Vec<u8>;
+
+    /// What an event that does not end the answer adds, which may be nothing.
+    fn delta(&mut self, event: ChatEvent) -> Vec<u8>;
+
+    /// The end of an answer that went well, after `elapsed` since the request came.
+    fn finish(&mut self, summary: &ChatSummary, elapsed: Duration) -> Vec<u8>;
+}
+
+pub(super) fn body(
+    chat: ChatStream,
+    app: App,
+    record: Arc<Record>,
+    mut encoder: impl Encoder,
+) -> Body {
     let (frames, receiver) = mpsc::channel(limits::STREAM_FRAMES_MAX);
     tokio::spawn(async move {
         tokio::select! {
             () = frames.closed() => {}
-            () = write(chat, &app, &record, &frames) => {}
+            () = write(chat, &app, &record, (&mut encoder, &frames)) => {}
         }
     });
     Body::from_stream(stream::unfold(receiver, async |mut receiver| {
@@ -36,44 +54,45 @@ pub(super) fn body(chat: ChatStream, app: App, record: Arc<Record>) -> Body {
 }
 
 /// Until the last event, an exception, or a reader that takes no more.
-async fn write(mut chat: ChatStream, app: &App, record: &Record, frames: &Sender<Bytes>) {
-    let mut encoder = EventEncoder::default();
-    let mut frame = encoder.message_start();
+async fn write(
+    mut chat: ChatStream,
+    app: &App,
+    record: &Record,
+    (encoder, frames): (&mut impl Encoder, &Sender<Bytes>),
+) {
+    let mut frame = encoder.start();
     let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
     loop {
         let written = frame.is_empty()
-            || frames.send_timeout(frame, app.shared().write_stall_timeout).await.is_ok();
+            || frames.send_timeout(frame.into(), app.shared().write_stall_timeout).await.is_ok();
         if !written {
             return;
         }
         let event = tokio::select! {
             event = chat.next() => event,
             () = &mut cut => {
-                let error = BedrockError::from(Refusal::Draining);
-                record.failed(error.failure_code());
                 // The reader may be gone too.
-                let _ = frames.try_send(encoder.exception(&error));
+                let _ = frames.try_send(exception(Refusal::Draining.into(), record));
                 return;
             }
         };
         let Some(event) = event else { return };
         frame = match event {
-            ChatEvent::Reasoning(text) => encoder.reasoning(&text),
-            ChatEvent::Text(text) | ChatEvent::ToolCallArguments(text) => encoder.text(&text),
-            ChatEvent::ToolCallStart { .. } | ChatEvent::ToolCallEnd | ChatEvent::Logprobs(_) => {
-                Bytes::new()
-            }
             ChatEvent::Finished(summary) => {
-                let usage = summary.usage.into();
-                let frame = encoder.finish(&summary.stop_reason, usage, record.elapsed().into());
+                let frame = encoder.finish(&summary, record.elapsed());
                 record.finished(summary);
                 frame
             }
-            ChatEvent::Failed(error) => {
-                let error = BedrockError::from(error);
-                record.failed(error.failure_code());
-                encoder.exception(&error)
-            }
+            ChatEvent::Failed(error) => exception(error.into(), record).into(),
+            delta => encoder.delta(delta),
         };
     }
+}
+
+/// Ends the stream; a block that is open stays open, for its content is not complete.
+fn exception(error: BedrockError, record: &Record) -> Bytes {
+    record.failed(error.failure_code());
+    let mut frames = Vec::new();
+    frame::exception(&mut frames, &error);
+    frames.into()
 }

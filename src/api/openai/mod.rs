@@ -23,6 +23,7 @@ use axum::routing::{get, post};
 use crate::api::app::App;
 use crate::api::record::Operation;
 
+pub(in crate::api) use chat::{ChatAnswer, embedded_chat, embedded_output_format};
 pub(in crate::api) use error::OpenAiError;
 
 /// Where the routes are: OpenAI's own prefix and Bedrock's.

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::tests::{TestServer, app_of_toy, ask, client};
+use crate::api::tests::{TestServer, app_of_toy, ask, client, echoing};
 use crate::api::{DrainOptions, serve};
 use crate::chat::fixture;
 use crate::model::toy::ToyReply;
-use crate::pipeline::testing::{control_id, num_written, saying, scripted};
+use crate::pipeline::testing::{saying, scripted};
 
 #[tokio::test]
 async fn the_answer_has_reasoning_text_usage_and_metrics() {
@@ -70,16 +70,7 @@ async fn every_stop_reason_has_bedrocks_name() {
 /// The template's rendering is what the model sees, so a model that repeats its prompt shows it.
 #[tokio::test]
 async fn the_conversation_reaches_the_model_without_old_reasoning_and_cache_points() {
-    let echo = scripted(|step| {
-        let text_ids = 0..fixture::VOCAB_SIZE - fixture::SPECIAL.len() as u32;
-        let prompt = &step.tokens[..step.tokens.len() - num_written(step)];
-        ToyReply::Token(match prompt.get(num_written(step)) {
-            Some(id) if text_ids.contains(id) => *id,
-            Some(_) => fixture::byte_id(b'|'),
-            None => control_id(fixture::EOS),
-        })
-    });
-    let server = TestServer::start(echo).await;
+    let server = TestServer::start(echoing()).await;
     let body = json!({
         "system": [{ "text": "S1" }, { "cachePoint": { "type": "default", "ttl": "1h" } },
                    { "text": "S2" }],

@@ -5,6 +5,8 @@ mod client;
 mod converse;
 mod disconnects;
 mod drain;
+mod fields;
+mod invoke;
 mod models;
 mod openai;
 mod refusals;
@@ -23,9 +25,15 @@ use tokio::task::JoinHandle;
 use crate::api::{
     Alias, App, AppOptions, DrainOptions, Listener, Models, PipelineSender, Tls, serve,
 };
+use crate::chat::fixture;
+use crate::model::toy::ToyReply;
 use crate::pipeline::Pipeline;
+use crate::pipeline::testing::{control_id, num_written, scripted};
 
 use client::Answer;
+
+/// An alias of the toy model under which it is an imported one.
+const IMPORTED: &str = "arn:aws-cn:bedrock:cn-north-1:123456789012:imported-model/abcdefghijkl";
 
 /// A server on a port of its own.
 struct TestServer {
@@ -113,9 +121,23 @@ impl TestServer {
 
 /// An app that waits for its only model, `toy`.
 fn app_of_toy() -> (App, PipelineSender) {
-    let alias = Alias { name: "custom/alias".to_owned(), model_id: None };
-    let (models, mut senders) = Models::new(&["toy".to_owned()], &[alias]).unwrap();
+    let names = ["custom/alias", IMPORTED];
+    let aliases = names.map(|name| Alias { name: name.to_owned(), model_id: None });
+    let (models, mut senders) = Models::new(&["toy".to_owned()], &aliases).unwrap();
     (App::new(models, AppOptions::default()), senders.remove(0))
+}
+
+/// A model that repeats its prompt as its reasoning, with bars for control tokens.
+fn echoing() -> Pipeline {
+    scripted(|step| {
+        let text_ids = 0..fixture::VOCAB_SIZE - fixture::SPECIAL.len() as u32;
+        let prompt = &step.tokens[..step.tokens.len() - num_written(step)];
+        ToyReply::Token(match prompt.get(num_written(step)) {
+            Some(id) if text_ids.contains(id) => *id,
+            Some(_) => fixture::byte_id(b'|'),
+            None => control_id(fixture::EOS),
+        })
+    })
 }
 
 /// A request of one user message, with further members.

@@ -19,9 +19,10 @@ use crate::pipeline::testing::{endless, saying, scripted, scripted_with};
 const HTTP2_PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bodies that must be refused with a `ValidationException`, and what the message must name. After
-/// `@` stands a content block, after `+` members of `additionalModelRequestFields`, and a comma
-/// continues the members of a request that would be good without them.
-const REFUSED: [(&str, &str); 62] = [
+/// `@` stands a content block, after `+` members of `additionalModelRequestFields`, after `!` a
+/// tool, after `?` a choice among tools, after `=` a schema of the answer, and a comma continues
+/// the members of a request that would be good without them.
+const REFUSED: [(&str, &str); 89] = [
     ("", "not valid"),
     ("{", "not valid"),
     ("[]", "not valid"),
@@ -35,7 +36,7 @@ const REFUSED: [(&str, &str); 62] = [
     (r#"{"messages":[{"role":"user","content":[]}]}"#, "messages.0"),
     (r#"{"messages":[{"role":"user","content":"q"}]}"#, "messages[0].content"),
     (r#"{"messages":[{"role":"tool","content":[{"text":"q"}]}]}"#, "messages[0].role"),
-    (r#"{"messages":[{"role":"system","content":[{"text":"q"}]}]}"#, "messages.0"),
+    (r#"{"messages":[{"role":"system","content":[{"text":"q"}]}]}"#, "start with a user"),
     (r#"{"messages":[{"role":"assistant","content":[{"text":"q"}]}]}"#, "start with a user"),
     (r#"@{"text":" "}"#, "messages.0.content.0 is blank"),
     (r#"@{"text":5}"#, "messages[0].content[0].text"),
@@ -47,13 +48,35 @@ const REFUSED: [(&str, &str); 62] = [
     (r#"@{"poem":"q"}"#, "poem"),
     (r#"@{"image":{"format":"png"}}"#, "messages.0.content.0.image"),
     (r#"@{"document":{}}"#, "document"),
+    (r#"@{"document":{"name":"a/b","source":{"text":"t"}}}"#, "messages.0.content.0.document.name"),
+    (
+        r#"@{"document":{"name":"n","format":"pdf","source":{"bytes":"AAAA"}}}"#,
+        "messages.0.content.0.document.format",
+    ),
+    (
+        r#"@{"document":{"name":"n","source":{"s3Location":{"uri":"s3://b/k"}}}}"#,
+        "messages.0.content.0.document.source.s3Location",
+    ),
     (r#"@{"video":{}}"#, "video"),
     (r#"@{"audio":{}}"#, "audio"),
     (r#"@{"toolUse":{}}"#, "toolUse"),
+    (r#"@{"toolUse":{"toolUseId":"i","name":"f","input":{}}}"#, "only an assistant's turn"),
+    (r#"@{"toolUse":{"toolUseId":"i","name":"f","input":5}}"#, "toolUse.input is invalid"),
+    (r#"@{"toolUse":{"toolUseId":"i i","name":"f","input":{}}}"#, "toolUse.toolUseId"),
     (r#"@{"toolResult":{}}"#, "toolResult"),
+    (r#"@{"toolResult":{"toolUseId":"i","content":[]}}"#, "exceeds the number of toolUse blocks"),
+    (
+        r#"@{"toolResult":{"toolUseId":"i","content":[{"image":{}}]}}"#,
+        "messages.0.content.0.toolResult.content.0.image",
+    ),
     (r#"@{"guardContent":{}}"#, "guardContent"),
-    (r#"@{"citationsContent":{}}"#, "citationsContent"),
+    (r#"@{"guardContent":{"image":{}}}"#, "messages.0.content.0.guardContent.image"),
+    (r#"@{"citationsContent":{"poem":1}}"#, "citationsContent.poem"),
     (r#"@{"searchResult":{}}"#, "searchResult"),
+    (
+        r#"@{"searchResult":{"source":"s","title":"t","content":[],"citations":{"enabled":true}}}"#,
+        "messages.0.content.0.searchResult.citations",
+    ),
     (r#"@{"toolAddition":{}}"#, "toolAddition"),
     (r#"@{"toolRemoval":{}}"#, "toolRemoval"),
     (r#"@{"reasoningContent":{}},{"text":"q"}"#, "User messages cannot contain reasoning content"),
@@ -78,11 +101,38 @@ const REFUSED: [(&str, &str); 62] = [
     (r#"+"logit_bias":{}"#, "logit_bias"),
     (r#"+"reasoning_budget":1,"thinking":{"type":"disabled"}"#, "more than once"),
     (r#"+"thinking":{"type":"adaptive"}"#, "thinking.type"),
-    (",\"additionalModelResponseFieldPaths\":[\"/stop\"]", "additionalModelResponseFieldPaths"),
-    (",\"performanceConfig\":{\"latency\":\"optimized\"}", "performanceConfig.latency"),
-    (",\"serviceTier\":{\"type\":\"flex\"}", "serviceTier.type"),
-    (",\"requestMetadata\":{}", "requestMetadata"),
-    (",\"toolConfig\":{\"tools\":[]}", "This model doesn't support tool use."),
+    (r#"+"thinking":{"type":"disabled"}},"outputConfig":{"effort":"low""#, "more than once"),
+    (r#","additionalModelResponseFieldPaths":["stop"]"#, "additionalModelResponseFieldPaths.0"),
+    (r#","performanceConfig":{"latency":"none"}"#, "performanceConfig.latency"),
+    (
+        r#","performanceConfig":{"latency":"optimized"},"serviceTier":{"type":"flex"}"#,
+        "contradict each other",
+    ),
+    (r#","serviceTier":{"type":"turbo"}"#, "serviceTier.type"),
+    (r#","requestMetadata":{}"#, "requestMetadata"),
+    (r#","promptVariables":{"a":{"text":"b"}}"#, "promptVariables"),
+    (r#","guardrailConfig":{"guardrailIdentifier":"g"}"#, "both, its identifier and its version"),
+    (
+        r#","guardrailConfig":{"streamProcessingMode":"sync"}"#,
+        "guardrailConfig.streamProcessingMode",
+    ),
+    (r#","toolConfig":{"tools":[]}"#, "toolConfig.tools"),
+    (r#","toolConfig":{"tools":[{"systemTool":{"name":"s"}}]}"#, "toolConfig.tools.0.systemTool"),
+    (r#","toolConfig":{"tools":[{"cachePoint":{"type":"default"}}]}"#, "at least one `toolSpec`"),
+    (r#"!{"name":"a b","inputSchema":{"json":{}}}"#, "toolConfig.tools.0.toolSpec.name"),
+    (r#"!{"name":"f","inputSchema":{"json":{"type":"array"}}}"#, "inputSchema.json.type"),
+    (r#"!{"name":"f","inputSchema":{"json":{}},"description":""}"#, "toolSpec.description"),
+    (
+        r#"!{"name":"f","inputSchema":{"json":{}}}},
+        {"toolSpec":{"name":"f","inputSchema":{"json":{}}}"#,
+        "several tools of the name `f`",
+    ),
+    (r#"?{"any":{},"auto":{}}"#, "toolConfig.toolChoice"),
+    (r#"?{"tool":{"name":"g"}}"#, "toolConfig.toolChoice.tool.name"),
+    (r#","outputConfig":{"effort":"some"}"#, "outputConfig.effort"),
+    (r#"={"schema":"{"}"#, "jsonSchema.schema` is not JSON"),
+    (r#"={"schema":"5"}"#, "must be the text of a JSON object"),
+    (r#"={"schema":{}}"#, "outputConfig.textFormat.structure.jsonSchema.schema"),
     (",\"modelId\":\"toy\"", "modelId"),
 ];
 
@@ -95,16 +145,23 @@ async fn every_refusal_names_what_it_refuses() {
                 format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#)
             }
             Some(("+", fields)) => ask(&format!(r#","additionalModelRequestFields":{{{fields}}}"#)),
+            Some(("!", spec)) => {
+                ask(&format!(r#","toolConfig":{{"tools":[{{"toolSpec":{spec}}}]}}"#))
+            }
+            Some(("?", choice)) => ask(&format!(
+                r#","toolConfig":{{"toolChoice":{choice},"tools":[{{"toolSpec":
+                {{"name":"f","inputSchema":{{"json":{{}}}}}}}}]}}"#
+            )),
+            Some(("=", schema)) => ask(&format!(
+                r#","outputConfig":{{"textFormat":{{"type":"json_schema","structure":{{
+                "jsonSchema":{schema}}}}}}}"#
+            )),
             Some((",", _)) => ask(body),
             Some(_) | None => body.to_owned(),
         };
         let (status, code, message) = server.converse(&body).await.error();
         assert_eq!((status, code.as_str()), (400, "ValidationException"), "{body}");
         assert!(message.contains(named), "`{message}` does not name `{named}`");
-    }
-    for member in ["guardrailConfig", "promptVariables", "outputConfig"] {
-        let (_, _, message) = server.converse(&ask(&format!(r#","{member}":{{}}"#))).await.error();
-        assert!(message.contains(member), "{message}");
     }
     assert_eq!(server.pipeline.engine().stats().steps_total, 0);
 }
@@ -195,7 +252,10 @@ async fn unknown_operations_are_json_too() {
         ("POST", "/"),
         ("GET", "/model/toy/converse"),
         ("DELETE", "/health"),
-        ("POST", "/model/toy/invoke"),
+        ("POST", "/model/toy/invoke-with-bidirectional-stream"),
+        ("GET", "/model/toy/invoke"),
+        ("POST", "/async-invoke"),
+        ("POST", "/guardrails"),
         ("POST", "/model/a/b/converse"),
         ("POST", "/model/toy/converse/"),
         ("POST", "/model/toy%2Fconverse"),
@@ -353,6 +413,25 @@ async fn no_text_reaches_the_log_at_any_level() {
             let body = ask(&format!("{canary}{max_tokens}")).replace("\"q\"", "\"canary\"");
             server.post(path, &body).await;
         }
+    }
+    let document = r#"[{"document":{"name":"canary","format":"csv","source":{"bytes":"/w=="}}}]"#;
+    let document = format!(r#"{{"messages":[{{"role":"user","content":{document}}}]}}"#);
+    let tool = r#","toolConfig":{"tools":[{"toolSpec":{"name":"canary","inputSchema":{"json":
+        {"canary":1}}}}],"toolChoice":{"tool":{"name":"canary"}}}"#;
+    let schema = r#","outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":
+        {"schema":"{\"type\":\"canary\"}"}}}}"#;
+    let guardrail = r#","guardrailConfig":{"guardrailIdentifier":"canary","guardrailVersion":"1"}"#;
+    let chat = r#"{"messages":[{"role":"user","content":"canary"}]}"#.to_owned();
+    let count = format!(r#"{{"input":{{"converse":{chat}}}}}"#);
+    let prompt = r#"{"prompt":"canary","stop":["canaryy"]}"#.to_owned();
+    let bodies = [document, ask(tool), ask(schema), ask(guardrail), chat, count, prompt];
+    for operation in ["converse", "invoke", "invoke-with-response-stream", "count-tokens"] {
+        for body in &bodies {
+            server.post(&format!("/model/toy/{operation}"), body).await;
+        }
+    }
+    for path in ["foundation-models?byProvider=canary", "inference-profiles?nextToken=canary"] {
+        server.get(&format!("/{path}")).await;
     }
     let server = TestServer::start(endless(Duration::ZERO)).await;
     server.converse(&ask("").replace("\"q\"", "\"canary\"")).await;

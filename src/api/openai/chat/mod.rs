@@ -1,6 +1,7 @@
 //! `POST /chat/completions`.
 
 mod answer;
+mod embedded;
 mod parse;
 mod stream;
 mod wire;
@@ -23,6 +24,7 @@ use parse::chat_call;
 use stream::ChunkEncoder;
 use wire::ChatBody;
 
+pub(in crate::api) use embedded::{ChatAnswer, embedded_chat, embedded_output_format};
 pub(super) use stream::DONE;
 
 pub(super) async fn chat_completions(

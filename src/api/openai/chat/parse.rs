@@ -123,7 +123,7 @@ fn tools(wire: Vec<Tool>, choice: Option<serde_json::Value>) -> Result<Tools, Op
     Tools::new(specs, choice)
 }
 
-fn response_format(format: ResponseFormat) -> Result<OutputFormat, OpenAiError> {
+pub(super) fn response_format(format: ResponseFormat) -> Result<OutputFormat, OpenAiError> {
     let at = "response_format";
     if format.r#type == "json_schema" && format.json_schema.is_none() {
         return Err(OpenAiError::missing(format!("{at}.json_schema")));

@@ -1,0 +1,102 @@
+//! Converse and ConverseStream.
+
+mod answer;
+mod content;
+mod events;
+pub(super) mod parse;
+mod tools;
+pub(super) mod wire;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{MethodRouter, post};
+
+use crate::api::app::{App, ModelId};
+use crate::api::bedrock::chat::{self, collect};
+use crate::api::bedrock::error::BedrockError;
+use crate::api::bedrock::{frame, json, json_answer, stream, with_content_type};
+use crate::api::record::Record;
+use crate::pipeline::{ChatStream, ChatSummary};
+
+use answer::{Blocks, ConverseAnswer, Message, Output, PerformanceConfig, ServiceTier};
+use events::EventEncoder;
+use parse::{Options, ParseOptions, converse_request};
+
+pub(super) use answer::TokenUsage;
+
+pub(super) fn converse() -> MethodRouter<App> {
+    post(answer_at_once)
+}
+
+pub(super) fn converse_stream() -> MethodRouter<App> {
+    post(answer_as_written)
+}
+
+async fn answer_at_once(
+    State(app): State<App>,
+    Extension(record): Extension<Arc<Record>>,
+    model_id: ModelId,
+    request: Request,
+) -> Result<Response, BedrockError> {
+    let (chat, options) = start(&app, &record, &model_id, (request, false)).await?;
+    let mut blocks = Blocks::default();
+    let summary = collect(&app, chat, |delta| blocks.push(delta)).await?;
+    let answer = whole_answer(blocks, &summary, &options, record.elapsed());
+    record.finished(summary);
+    Ok(json_answer(&answer))
+}
+
+fn whole_answer(
+    blocks: Blocks,
+    summary: &ChatSummary,
+    options: &Options,
+    elapsed: std::time::Duration,
+) -> ConverseAnswer {
+    ConverseAnswer {
+        output: Output { message: Message::assistant(blocks.finish()) },
+        stop_reason: answer::stop_reason(&summary.stop_reason),
+        usage: TokenUsage::new(summary.usage, options.has_cache_points),
+        metrics: elapsed.into(),
+        additional_model_response_fields: answer::response_fields(
+            &options.response_fields,
+            summary,
+        ),
+        performance_config: PerformanceConfig::echo(options.service),
+        service_tier: ServiceTier::echo(options.service),
+    }
+}
+
+/// What can be refused is refused before the stream begins.
+async fn answer_as_written(
+    State(app): State<App>,
+    Extension(record): Extension<Arc<Record>>,
+    model_id: ModelId,
+    request: Request,
+) -> Result<Response, BedrockError> {
+    let (chat, options) = start(&app, &record, &model_id, (request, true)).await?;
+    let body = stream::body(chat, app, record, EventEncoder::new(options));
+    Ok(with_content_type(body, frame::CONTENT_TYPE))
+}
+
+async fn start(
+    app: &App,
+    record: &Record,
+    model_id: &ModelId,
+    (request, is_stream): (Request, bool),
+) -> Result<(ChatStream, Options), BedrockError> {
+    let strict_reasoning = app.shared().options.strict_reasoning;
+    let parse_options = ParseOptions { strict_reasoning, is_stream };
+    let (chat_request, mut options) =
+        chat::parsed(app, record, model_id, request, move |_, body| {
+            converse_request(json::read(body)?, parse_options)
+        })
+        .await?;
+    if let Some(guardrail) = options.guardrail.take() {
+        guardrail.resolve()?;
+    }
+    let chat = chat::run(app, record, model_id, chat_request).await?;
+    Ok((chat, options))
+}
