@@ -140,7 +140,9 @@ fn read_sources(root: &Path) -> Vec<Source> {
         .collect();
 
     let is_test_file = |path: &str| {
-        let in_program = path.starts_with("src/") || path.starts_with("crates/kernels/src/");
+        let in_program = path.starts_with("src/")
+            || path.starts_with("crates/kernels/src/")
+            || path.starts_with("crates/threads/src/");
         !in_program || path.contains("/tests/") || path.ends_with("tests.rs")
     };
     let declared_for_tests: Vec<String> =

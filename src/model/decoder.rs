@@ -171,9 +171,8 @@ impl Attention {
         batch: &PagedBatch,
         kv: &KvLayer,
     ) -> Result<Tensor, ModelError> {
-        let mut query = self.query.forward(x)?;
-        let mut key = self.key.forward(x)?;
-        let value = self.value.forward(x)?;
+        let layers = [&self.query, &self.key, &self.value];
+        let [mut query, mut key, value] = Linear::forward_all(layers, x)?;
         if let Some((query_norm, key_norm)) = &self.head_norms {
             query = query_norm.forward(&query)?;
             key = key_norm.forward(&key)?;
@@ -206,7 +205,7 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
+        let [gate, up] = Linear::forward_all([&self.gate, &self.up], x)?;
         Ok(self.down.forward(&silu_mul(&gate, &up)?)?)
     }
 }

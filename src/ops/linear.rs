@@ -50,10 +50,33 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match &self.matrix {
             Matrix::Candle(matrix) => matrix.forward(x)?,
-            Matrix::Packed(matrix) => x.apply_op1_no_bwd(&&**matrix)?,
+            Matrix::Packed(matrix) => {
+                let [y] = Packed::products([matrix], x)?;
+                y
+            }
             Matrix::Dense(matrix) => x.apply_op1_no_bwd(matrix)?,
             Matrix::Blocks(matrix) => x.apply_op1_no_bwd(matrix)?,
         };
+        self.add_bias(y)
+    }
+
+    /// Several layers of the same input, which the threads work on together where they can.
+    pub fn forward_all<const N: usize>(layers: [&Self; N], x: &Tensor) -> Result<[Tensor; N]> {
+        let packed = layers.map(|layer| match &layer.matrix {
+            Matrix::Packed(matrix) => Some(&**matrix),
+            _ => None,
+        });
+        let outputs: Vec<Tensor> = if packed.iter().all(Option::is_some) {
+            let products = Packed::products(packed.map(|matrix| matrix.expect("all are")), x)?;
+            let outputs = layers.iter().zip(products).map(|(layer, y)| layer.add_bias(y));
+            outputs.collect::<Result<_>>()?
+        } else {
+            layers.iter().map(|layer| layer.forward(x)).collect::<Result<_>>()?
+        };
+        Ok(outputs.try_into().expect("one for each layer"))
+    }
+
+    fn add_bias(&self, y: Tensor) -> Result<Tensor> {
         if let Some(bias) = &self.bias {
             y.inplace_op2(bias, &AddBias)?;
         }

@@ -14,5 +14,6 @@ mod weight;
 pub use attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
 pub use kernels::{HEAD_DIM_MAX as ATTENTION_HEAD_DIM_MAX, RopeLayout};
 pub use linear::{Embedding, Linear};
+pub use parallel::num_threads;
 pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};
 pub use weight::Weight;

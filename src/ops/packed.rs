@@ -1,34 +1,43 @@
 //! Products with packed matrices: activations are rounded once, and the threads share the rows of
 //! all matrices that they are multiplied with.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+use candle_core::{Device, Result, Storage, Tensor, bail};
 use kernels::{Columns, GROUP, KernelTable, ROW_TILE, SUPER_LEN, SuperLinearArgs, SuperRow};
 
 use super::parallel::{for_each, for_each_chunk, num_threads};
 use super::storage::f32_slice;
 use super::weight::Packed;
 
-impl CustomOp1 for &Packed {
-    fn name(&self) -> &'static str {
-        "packed-linear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (num_rows, k) = layout.shape().dims2()?;
-        if k != self.k {
-            bail!("rows of {k} do not fit weights of {}", self.k)
+impl Packed {
+    /// Products of the rows of `x`, `[num_rows, k]`, with several matrices.
+    pub(super) fn products<const N: usize>(
+        matrices: [&Self; N],
+        x: &Tensor,
+    ) -> Result<[Tensor; N]> {
+        let (num_rows, k) = x.dims2()?;
+        if let Some(matrix) = matrices.iter().find(|matrix| matrix.k != k) {
+            bail!("rows of {k} do not fit weights of {}", matrix.k)
         }
-        let rows = rounded(f32_slice(x, layout)?, k);
-        let mut out = vec![0f32; num_rows * self.n];
-        let width = weights_per_chunk(self);
-        let columns = Columns::split(&mut out, self.n, width);
+        let (storage, layout) = x.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { bail!("packed weights are on the CPU") };
+        let rows = rounded(f32_slice(storage, layout)?, k);
+        let mut products = matrices.map(|matrix| vec![0f32; num_rows * matrix.n]);
+        let columns = matrices.iter().zip(&mut products).flat_map(|(&matrix, out)| {
+            let width = weights_per_chunk(matrix);
+            let columns = Columns::split(out, matrix.n, width).enumerate();
+            columns.map(move |(index, columns)| (matrix, index * width, columns))
+        });
         let table = KernelTable::detect();
-        for_each(columns.enumerate(), |(index, mut columns)| {
-            let weights = self.groups(index * width, columns.width());
-            let args = SuperLinearArgs { format: self.format, weights, rows: &rows, k };
+        for_each(columns, |(matrix, first, mut columns)| {
+            let weights = matrix.groups(first, columns.width());
+            let args = SuperLinearArgs { format: matrix.format, weights, rows: &rows, k };
             table.super_linear(&args, &mut columns);
         });
-        Ok((CpuStorage::F32(out), Shape::from((num_rows, self.n))))
+        let mut tensors = Vec::with_capacity(N);
+        for (matrix, products) in matrices.iter().zip(products) {
+            tensors.push(Tensor::from_vec(products, (num_rows, matrix.n), &Device::Cpu)?);
+        }
+        Ok(tensors.try_into().expect("one for each matrix"))
     }
 }
 

@@ -1,13 +1,19 @@
-//! Threads for the kernels: Candle's own pool, so that its matrix products and our operations take
-//! turns on the same threads instead of competing for the cores.
+//! Threads for the kernels: one pool for all models, whose operations take turns on it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use candle_core::utils::barrier_pool;
+use threads::Pool;
 
-/// Threads that [`for_each_chunk`] uses, the caller's included.
-pub(super) fn num_threads() -> usize {
-    barrier_pool().n_workers() + 1
+/// As many threads as rayon has, which knows the cores that this process may use, and what
+/// `RAYON_NUM_THREADS` says instead.
+fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(|| Pool::new(rayon::current_num_threads()).expect("threads can be started"))
+}
+
+/// Threads that compute, the caller's included.
+pub fn num_threads() -> usize {
+    pool().num_threads()
 }
 
 /// Calls `f(index, chunk)` for each chunk of `chunk_len` elements, the last one shorter. Threads
@@ -33,7 +39,7 @@ where
     F: Fn(I::Item) + Sync,
 {
     let items = Mutex::new(items);
-    barrier_pool().execute(|_| {
+    pool().run(&|| {
         loop {
             // A panic in `f` reaches the caller through the pool, so a poisoned lock says nothing.
             let next = items.lock().unwrap_or_else(PoisonError::into_inner).next();

@@ -6,8 +6,9 @@ use crate::{LAYERS, Source};
 const FILE_LINES_MAX: usize = 600;
 const LINE_COLUMNS_MAX: usize = 100;
 
-/// Where `unsafe` may appear: SIMD loads, the weight files' mmap, the CUDA ops.
-const UNSAFE_HOMES: &[&str] = &["crates/kernels/", "src/model/weights/", "src/ops/cuda"];
+/// Where `unsafe` may appear: SIMD loads, work lent to threads, the weight files' mmap, CUDA.
+const UNSAFE_HOMES: &[&str] =
+    &["crates/kernels/", "crates/threads/", "src/model/weights/", "src/ops/cuda"];
 
 /// File names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc"];

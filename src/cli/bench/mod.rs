@@ -10,7 +10,7 @@ mod runner;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use candle_core::{Device, utils::barrier_pool};
+use candle_core::Device;
 
 use crate::cli::{
     load::ModelOptions,
@@ -24,6 +24,7 @@ use crate::model::{
     synthetic::Synthetic,
     weights::{LoadOptions, Quantization, TensorMap},
 };
+use crate::ops::num_threads;
 
 use self::runner::{Runner, Workload};
 
@@ -136,10 +137,6 @@ pub(super) fn run(options: &BenchOptions, hub: &Hub) -> anyhow::Result<()> {
         Format::Json => output::json(&report),
         Format::Csv => output::csv(&report),
     })
-}
-
-fn num_threads() -> usize {
-    barrier_pool().n_workers() + 1
 }
 
 fn open(options: &ModelOptions, path: &std::path::Path) -> anyhow::Result<Model> {

@@ -4,13 +4,13 @@
 //! sub-block `s`; `b`-bit quants of four or eight sub-blocks share bytes, whose byte `i` holds
 //! element `i` of each. `h` is the half `s / 4`.
 //!
-//! | format | block | element `i` of sub-block `s`, its scale `c` and minimum `m` |
-//! |---|---|---|
-//! | Q2_K | 16 bytes of scales, 64 of quants, d, dmin | `d * c * q - dmin * m`: 2 bits |
-//! | Q3_K | 32 bytes of high bits, 64 of quants, 12 of scales, d | `d * (c - 32) * (q - 4)`: 2 + 1 bits |
-//! | Q4_K | d, dmin, 12 bytes of scales, 128 of quants | `d * c * q - dmin * m`: 4 bits |
-//! | Q5_K | d, dmin, 12 bytes of scales, 32 of high bits, 128 of quants | the same with 4 + 1 bits |
-//! | Q6_K | 128 bytes of quants, 64 of high bits, 16 of scales, d | `d * c * (q - 32)`: 4 + 2 bits |
+//! | format | block, in bytes | bits | element, its scale `c` and minimum `m` |
+//! |---|---|---|---|
+//! | Q2_K | 16 of scales, 64 of quants, d, dmin | 2 | `d * c * q - dmin * m` |
+//! | Q3_K | 32 of high bits, 64 of quants, 12 of scales, d | 2 + 1 | `d * (c - 32) * (q - 4)` |
+//! | Q4_K | d, dmin, 12 of scales, 128 of quants | 4 | `d * c * q - dmin * m` |
+//! | Q5_K | d, dmin, 12 of scales, 32 of high bits, 128 of quants | 4 + 1 | the same |
+//! | Q6_K | 128 of quants, 64 of high bits, 16 of scales, d | 4 + 2 | `d * c * (q - 32)` |
 //!
 //! Q4_K and Q5_K have one scale and minimum of 6 bits for each sub-block, the others a scale for
 //! each 16 elements.
