@@ -224,7 +224,8 @@ this machine only, unless told --insecure-no-auth.
 
 Examples:
   outcrop serve --model smollm2-135m
-  outcrop serve --model model.gguf --model-id my-model --listen 0.0.0.0:8080 --kv-cache-memory 8GiB
+  outcrop serve --model model.gguf --model-id my-model --kv-cache-memory 8GiB
+  outcrop serve --model model.gguf --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
   outcrop serve --model deepseek-r1-distill-qwen-7b --model smollm2-135m \\
       --alias us.deepseek.r1-v1:0=deepseek-r1-distill-qwen-7b --alias '*=smollm2-135m'
   aws bedrock-runtime converse --endpoint-url http://127.0.0.1:8080 --model-id smollm2-135m \\
