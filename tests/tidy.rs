@@ -47,7 +47,16 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &[
-            "api", "pipeline", "guardrail", "keys", "hub", "chat", "engine", "model", "ops", "format",
+            "api",
+            "pipeline",
+            "guardrail",
+            "keys",
+            "hub",
+            "chat",
+            "engine",
+            "model",
+            "ops",
+            "format",
             "kernels",
         ],
         tests_use: &[],

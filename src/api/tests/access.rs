@@ -463,7 +463,14 @@ async fn a_key_may_be_for_some_models_only() {
     eventually(async || ask_for(&ours, path).await.status == 200).await;
     // By whatever name it is asked for.
     assert_eq!(ask_for(&ours, "/model/custom%2Falias/converse").await.status, 200);
-    for path in [path, "/model/custom%2Falias/converse", "/model/toy/converse-stream"] {
+    for path in [
+        path,
+        "/model/custom%2Falias/converse",
+        "/model/toy/converse-stream",
+        "/model/toy/invoke",
+        "/model/toy/invoke-with-response-stream",
+        "/model/toy/count-tokens",
+    ] {
         let (status, code, message) = ask_for(&other, path).await.error();
         assert_eq!((status, code.as_str()), (403, "AccessDeniedException"));
         assert_eq!(message, "You don't have access to the model with the specified model ID.");
