@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::api::tests::{TestServer, access, app_of_toy, ask, client};
+use crate::api::tests::{TestServer, access, app_of_toy, ask, client, openai};
 use crate::api::{DrainOptions, serve};
 use crate::engine::EngineConfig;
 use crate::limits;
@@ -433,6 +433,7 @@ async fn no_text_reaches_the_log_at_any_level() {
     for path in ["foundation-models?byProvider=canary", "inference-profiles?nextToken=canary"] {
         server.get(&format!("/{path}")).await;
     }
+    openai::ask_with_canaries(&server).await;
     let server = TestServer::start(endless(Duration::ZERO)).await;
     server.converse(&ask("").replace("\"q\"", "\"canary\"")).await;
     let secrets = access::show_secrets().await;

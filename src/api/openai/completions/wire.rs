@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Prompt {
             type Value = Prompt;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an array of strings; token ids are not supported")
+                f.write_str("a string or an array of strings")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Prompt, E> {
@@ -61,7 +61,8 @@ impl<'de> Deserialize<'de> for Prompt {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Prompt, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Prompt)
+                let texts = Vec::deserialize(SeqAccessDeserializer::new(seq));
+                texts.map(Prompt).map_err(|_| A::Error::custom("token ids are not supported"))
             }
         }
         deserializer.deserialize_any(PromptVisitor)

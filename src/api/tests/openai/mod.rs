@@ -23,6 +23,34 @@ fn with(mut body: Value, fields: Value) -> String {
     body.to_string()
 }
 
+/// Says a word in every field that takes text, in requests that go well and in such that do not.
+pub(super) async fn ask_with_canaries(server: &TestServer) {
+    let canary = "canary";
+    for stream in [false, true] {
+        let common = json!({ "model": "toy", "stream": stream, "user": canary,
+                             "metadata": { canary: canary } });
+        let with_common = |fields: Value| with(common.clone(), fields);
+        let message = json!({ "role": "user", "content": canary });
+        let schema = json!({ "type": "json_schema", "json_schema": {
+            "name": canary, "schema": { "type": canary } } });
+        for (path, fields) in [
+            (CHAT, json!({ "messages": [message], "stop": "canaryy" })),
+            (CHAT, json!({ "messages": [message], "response_format": schema })),
+            (CHAT, json!({ "messages": [message], "temperature": canary })),
+            (CHAT, json!({ "messages": [{ "role": canary }], canary: 1 })),
+            (CHAT, json!({ "messages": [message], "model": canary })),
+            ("/v1/completions", json!({ "prompt": canary, "suffix": canary })),
+            ("/v1/completions", json!({ "prompt": canary, "metadata": null })),
+            (RESPONSES, json!({ "input": canary, "instructions": canary })),
+            (RESPONSES, json!({ "input": [{ "type": canary }] })),
+        ] {
+            server.post(path, &with_common(fields)).await;
+        }
+    }
+    server.post("/v1/canary", canary).await;
+    server.get("/v1/models/canary").await;
+}
+
 impl Answer {
     /// The data of server-sent events; `[DONE]` is a string, and events with names begin with it.
     fn events(&self) -> Vec<(String, Value)> {

@@ -126,6 +126,33 @@ async fn chat_completions_name_what_they_refuse() {
 }
 
 #[tokio::test]
+async fn completions_name_what_they_refuse() {
+    let server = TestServer::start(saying("never")).await;
+    let (invalid, unsupported) = ("invalid_value", "unsupported_parameter");
+    for (fields, code, param) in [
+        (json!({ "prompt": null }), invalid, "prompt"),
+        (json!({ "prompt": [] }), invalid, "prompt: number of prompts"),
+        (json!({ "prompt": vec!["p"; 17] }), invalid, "prompt: number of prompts"),
+        (json!({ "prompt": [1, 2] }), invalid, "prompt[0]"),
+        (json!({ "suffix": "s" }), unsupported, "suffix"),
+        (json!({ "n": 2, "best_of": 3 }), unsupported, "best_of"),
+        (json!({ "echo": true, "logprobs": 1 }), unsupported, "echo"),
+        (json!({ "logprobs": 21 }), invalid, "logprobs"),
+        (json!({ "messages": [] }), "unknown_parameter", "messages"),
+        (json!({ "stream_options": { "include_usage": true } }), invalid, "stream_options"),
+    ] {
+        let body = with(json!({ "model": "toy", "prompt": "p" }), fields.clone());
+        let answer = server.post("/v1/completions", &body).await;
+        let (status, found_code, found_param, message) = answer.openai_error();
+        assert_eq!(
+            (status, found_code.as_str(), found_param.as_str()),
+            (400, code, param),
+            "{fields}: {message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn responses_name_what_they_refuse() {
     let server = TestServer::start(saying("</think>ok")).await;
     let (invalid, unsupported) = ("invalid_value", "unsupported_parameter");
