@@ -43,7 +43,7 @@ const NUM_CONTEXTUAL: usize = 18;
 /// Where the token's shape comes among the rest; a hidden token keeps it.
 const SHAPE: usize = 21;
 /// How often a token is hidden: within an entity, and elsewhere.
-const HIDDEN: [f32; 2] = [0.3, 0.08];
+const HIDDEN: [f32; 2] = [0.2, 0.05];
 /// Listed words that are hidden while learning.
 const UNLISTED_OF_16: u32 = 6;
 /// Lists that are complete, so that hiding them would teach nothing.

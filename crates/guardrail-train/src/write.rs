@@ -65,11 +65,11 @@ fn round(weight: f32, scale: f32) -> i8 {
 }
 
 /// Thresholds are zero until they are calibrated.
-pub(crate) fn tagger(trained: &tags::Trained, outside: [f32; 2]) -> Vec<u8> {
+pub(crate) fn tagger(trained: &tags::Trained, begin: [f32; 2]) -> Vec<u8> {
     let mut writer = Writer::new(b'T');
     let scale = scale(trained.table.iter().flatten().copied());
     writer.f32(scale);
-    for bias in outside {
+    for bias in begin {
         writer.f32(bias);
     }
     for _ in 0..3 {

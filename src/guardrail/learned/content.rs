@@ -76,7 +76,9 @@ impl ContentScores {
 pub struct ContentScorer {
     shift: u32,
     heads: [Head; NUM_HEADS],
-    table: Vec<[i8; STRIDE]>,
+    /// Rows of weights, each a byte that is 128 more than the weight, so that eight can be added in
+    /// two words.
+    table: Vec<u64>,
 }
 
 /// What turns a head's sum into a score and a score into a level.
@@ -90,9 +92,20 @@ struct Head {
     thresholds: [[[f32; LEVELS]; LENGTH_CLASSES.len()]; 2],
 }
 
+/// The signs of eight 8-bit weights.
+const SIGNS: u64 = 0x8080_8080_8080_8080;
+const EVEN_BYTES: u64 = 0x00FF_00FF_00FF_00FF;
+/// Sums of so many bytes fit in 16 bits.
+const PENDING_MAX: u32 = 256;
+const _: () = assert!(PENDING_MAX * 255 <= u16::MAX as u32);
+
 /// The sums over a block.
 #[derive(Clone, Copy, Default)]
 struct Sums {
+    /// Sums of rows that are not in `heads` yet: four of 16 bits in a word.
+    even: u64,
+    odd: u64,
+    num_pending: u32,
     heads: [i32; STRIDE],
     num_features: u32,
     num_bytes: u32,
@@ -122,7 +135,7 @@ impl ContentScorer {
             }
         }
         let (rows, _) = reader.bytes("table", num_rows * STRIDE)?.as_chunks::<STRIDE>();
-        let table = rows.iter().map(|row| row.map(u8::cast_signed)).collect();
+        let table = rows.iter().map(|row| u64::from_le_bytes(*row) ^ SIGNS).collect();
         reader.end()?;
         Ok(Self { shift: u64::BITS - log2_rows, heads, table })
     }
@@ -152,11 +165,13 @@ impl ContentScorer {
 
     #[inline]
     fn add(&self, sums: &mut Sums, hash: u64) {
-        let row = &self.table[(hash >> self.shift) as usize];
-        for (sum, weight) in sums.heads.iter_mut().zip(row) {
-            *sum += i32::from(*weight);
+        let row = self.table[(hash >> self.shift) as usize];
+        sums.even += row & EVEN_BYTES;
+        sums.odd += row >> 8 & EVEN_BYTES;
+        sums.num_pending += 1;
+        if sums.num_pending == PENDING_MAX {
+            sums.settle();
         }
-        sums.num_features += 1;
     }
 
     fn window(&self, sums: &Sums) -> [f32; NUM_HEADS] {
@@ -198,10 +213,26 @@ impl ContentScorer {
 }
 
 impl Sums {
+    /// Moves what is pending into `heads`.
+    fn settle(&mut self) {
+        let pending = self.num_pending as i32;
+        for (place, pair) in self.heads.chunks_exact_mut(2).enumerate() {
+            let lane = |word: u64| i32::from((word >> (16 * place)) as u16);
+            pair[0] += lane(self.even) - 128 * pending;
+            pair[1] += lane(self.odd) - 128 * pending;
+        }
+        self.num_features += self.num_pending;
+        (self.even, self.odd, self.num_pending) = (0, 0, 0);
+    }
+
+    /// Both must be settled.
     fn plus(&self, other: &Self) -> Self {
         Self {
             heads: std::array::from_fn(|index| self.heads[index] + other.heads[index]),
             num_features: self.num_features + other.num_features,
+            even: 0,
+            odd: 0,
+            num_pending: 0,
             num_bytes: self.num_bytes + other.num_bytes,
             num_ideograph_bytes: self.num_ideograph_bytes + other.num_ideograph_bytes,
         }
@@ -277,7 +308,7 @@ impl ContentStream<'_> {
     fn document(mut self) -> Document {
         let (scorer, block) = (self.scorer, &mut self.block);
         self.ngrams.end(|hash| scorer.add(block, hash));
-        if self.block.num_features > 0 {
+        if self.block.num_features + self.block.num_pending > 0 {
             self.end_block();
             if let (0, Some(only)) = (self.document.num_windows, self.before) {
                 self.document.add(&self.scorer.window(&only));
@@ -287,6 +318,7 @@ impl ContentStream<'_> {
     }
 
     fn end_block(&mut self) {
+        self.block.settle();
         if let Some(before) = &self.before {
             self.document.add(&self.scorer.window(&before.plus(&self.block)));
         }

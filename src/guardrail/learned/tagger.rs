@@ -18,6 +18,8 @@ const LISTED_MAX: u32 = 1 << 20;
 /// Tokens labelled together; a longer text is cut, so that memory has a bound.
 const TOKENS_MAX: usize = 512;
 const KIND: u8 = b'T';
+/// Hashes are even, so this many upper bits find a word among very few.
+const START_BITS: u32 = 14;
 
 /// A token's part in an entity. Names know their ends, since Chinese does not mark them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +58,9 @@ pub struct Entity {
 pub struct Tagger {
     shift: u32,
     scale: f32,
-    /// Added to the score of [`Label::Outside`], which training makes too likely for text of other
-    /// kinds than it saw.
-    /// First for tokens of Latin and like scripts, then for ideographs.
-    outside: [f32; 2],
+    /// Added to the labels that begin a name or an address, which training makes too unlikely for text
+    /// of other kinds than it saw. First for tokens of Latin and like scripts, then for ideographs.
+    begin: [f32; 2],
     /// `transitions[before][after]`.
     transitions: [[f32; LABELS]; LABELS],
     /// The least score of a name, an address, a place.
@@ -68,6 +69,8 @@ pub struct Tagger {
     /// Hashes of listed words, sorted, and what the lists say of each.
     words: Vec<u32>,
     listed: Vec<u8>,
+    /// Where in `words` those begin that share their upper bits.
+    starts: Vec<u32>,
 }
 
 impl Tagger {
@@ -83,7 +86,7 @@ impl Tagger {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
         let mut reader = Reader::new(bytes, KIND)?;
         let scale = reader.f32("scale")?;
-        let outside = [reader.f32("outside")?, reader.f32("outside")?];
+        let begin = [reader.f32("begin")?, reader.f32("begin")?];
         let mut thresholds = [0.0; 3];
         for threshold in &mut thresholds {
             *threshold = reader.f32("threshold")?;
@@ -93,12 +96,18 @@ impl Tagger {
             *transition = reader.f32("transition")?;
         }
         let (words, listed) = read_listed(&mut reader)?;
+        let starts = (0..=1 << START_BITS)
+            .map(|bucket: u64| {
+                let first = bucket << (u32::BITS - START_BITS);
+                words.partition_point(|word| u64::from(*word) < first) as u32
+            })
+            .collect();
         let (log2_rows, num_rows) = reader.log2("rows", LOG2_ROWS_MAX)?;
         let (rows, _) = reader.bytes("table", num_rows * LABELS)?.as_chunks::<LABELS>();
         let table = rows.iter().map(|row| row.map(u8::cast_signed)).collect();
         reader.end()?;
         let shift = u64::BITS - log2_rows;
-        Ok(Self { shift, scale, outside, transitions, thresholds, table, words, listed })
+        Ok(Self { shift, scale, begin, transitions, thresholds, table, words, listed, starts })
     }
 
     /// The entities of a text as it was written, not folded, in order and apart.
@@ -108,10 +117,11 @@ impl Tagger {
     }
 
     fn listed(&self, word: u64) -> u8 {
-        match self.words.binary_search(&list_key(word)) {
-            Ok(index) => self.listed[index],
-            Err(_) => 0,
-        }
+        let key = list_key(word);
+        let bucket = (key >> (u32::BITS - START_BITS)) as usize;
+        let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
+        let place = self.words[range.clone()].iter().position(|word| *word == key);
+        place.map_or(0, |place| self.listed[range.start + place])
     }
 
     fn chunk(&self, tokens: &[Token]) -> Vec<Entity> {
@@ -136,7 +146,9 @@ impl Tagger {
             }
         });
         let mut scores = sums.map(|sum| self.scale * sum as f32);
-        scores[Label::Outside as usize] += self.outside[usize::from(tokens[at].is_ideograph)];
+        for label in [Label::NameBegin, Label::NameOnly, Label::AddressBegin] {
+            scores[label as usize] += self.begin[usize::from(tokens[at].is_ideograph)];
+        }
         scores
     }
 }
