@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use crate::guardrail::{
-    Block, Direction, Guardrail, GuardrailDefinition, Identity, OutputScope, Qualifier,
+    Block, Direction, EntityKind, Guardrail, GuardrailDefinition, Identity, OutputScope, Qualifier,
 };
 
 /// A text, and what an answer is held against.
@@ -45,5 +45,11 @@ pub(crate) fn assess(definition: &str, texts: &str) -> std::io::Result<()> {
         let line = serde_json::json!({ "assessment": outcome.assessment, "micros": micros });
         writeln!(out, "{line}")?;
     }
+    Ok(())
+}
+
+/// The names of all kinds of sensitive information.
+pub(crate) fn kinds() -> std::io::Result<()> {
+    println!("{}", serde_json::to_string(EntityKind::ALL)?);
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! Trains the content heads: logistic regression over windows, by AdaGrad.
 //!
 //! A document's label says that it is harmful, not which of its windows is. So a document's windows
-//! share its weight by how suspicious they look already: in an attack those that look like the attack,
-//! in a clean text those that come closest to a false alarm. That is what scoring by the highest window
-//! asks of the weights.
+//! share its weight by how suspicious they look already: in an attack those that look like the
+//! attack, in a clean text those that come closest to a false alarm. That is what scoring by the
+//! highest window asks of the weights.
 
 use std::collections::HashMap;
 
-use crate::learned::content::{BLOCK_BYTES, NUM_HEADS, STRIDE};
-use crate::learned::ngrams::Ngrams;
+use crate::guardrail::learned::content::{BLOCK_BYTES, NUM_HEADS, STRIDE};
+use crate::guardrail::learned::ngrams::Ngrams;
 use crate::random::Random;
 use crate::rows::Row;
 

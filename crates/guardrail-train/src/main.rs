@@ -1,26 +1,28 @@
-//! Trains and scores the guardrail's weights; `scripts/train-guardrail` prepares its rows and calls it.
+//! Trains and scores the guardrail's weights; `scripts/train-guardrail` prepares its rows and calls
+//! it.
 //!
-//! It includes the program's own inference by path, so that training and serving cannot disagree about
-//! a feature, and so that training does not compile the rest of the program.
+//! It includes the program's own inference by path, so that training and serving cannot disagree
+//! about a feature, and so that training does not compile the rest of the program.
 
 #![expect(clippy::print_stdout, reason = "scores are its output")]
 
 use std::io::Write;
 
-#[path = "../../../src/guardrail/fold/mod.rs"]
-pub mod fold;
-#[path = "../../../src/guardrail/learned/mod.rs"]
-pub mod learned;
+#[path = "../../../src/guardrail/mod.rs"]
+pub mod guardrail;
+#[path = "../../../src/limits.rs"]
+pub mod limits;
 
+mod assess;
 mod content;
 mod random;
 mod rows;
 mod tags;
 mod write;
 
-use fold::Folded;
-use learned::content::{ContentScorer, NUM_HEADS};
-use learned::tagger::{EntityKind, Tagger};
+use guardrail::fold::Folded;
+use guardrail::learned::content::{ContentScorer, NUM_HEADS};
+use guardrail::learned::tagger::{EntityKind, Tagger};
 use rows::Row;
 use tags::Tagged;
 
@@ -32,6 +34,8 @@ fn main() -> std::io::Result<()> {
         ["content-score", weights, rows] => score_content(weights, rows),
         ["tagger-train", rows, lists, out, rest @ ..] => train_tagger(rows, lists, out, rest),
         ["tagger-tag", weights, rows] => tag(weights, rows),
+        ["assess", definition, texts] => assess::assess(definition, texts),
+        ["kinds"] => assess::kinds(),
         ["speed", text] => speed(text),
         _ => Err(std::io::Error::other("usage: content-train|content-score ..")),
     }

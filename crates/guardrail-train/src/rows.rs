@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use serde::Deserialize;
 
-use crate::learned::content::NUM_HEADS;
+use crate::guardrail::learned::content::NUM_HEADS;
 
 /// A text and what is known of it. A head whose label is absent learns nothing from the row.
 #[derive(Deserialize)]

@@ -1,14 +1,14 @@
 //! Trains the tagger: a linear-chain conditional random field, by AdaGrad.
 //!
-//! What a token is gets hidden now and then, and part of the lists too, so that the weights learn what
-//! stands around a name and not only the names that they saw.
+//! What a token is gets hidden now and then, and part of the lists too, so that the weights learn
+//! what stands around a name and not only the names that they saw.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::learned::tagger::{LABELS, Label, list_key};
-use crate::learned::tokens::{Token, features, listed, tokens, word_hash};
+use crate::guardrail::learned::tagger::{LABELS, Label, list_key};
+use crate::guardrail::learned::tokens::{Token, features, listed, tokens, word_hash};
 use crate::random::Random;
 
 /// A sentence with its entities in characters.

@@ -1,7 +1,7 @@
 //! Writes weights in the container that the program reads.
 
 use crate::content::Trained;
-use crate::learned::content::{LENGTH_CLASSES, LEVELS, NUM_HEADS, STRIDE};
+use crate::guardrail::learned::content::{LENGTH_CLASSES, LEVELS, NUM_HEADS, STRIDE};
 use crate::tags;
 
 struct Writer(Vec<u8>);
@@ -23,7 +23,7 @@ impl Writer {
     }
 
     fn finish(mut self) -> Vec<u8> {
-        let sum = crate::learned::weights::fnv1a64(&self.0);
+        let sum = crate::guardrail::learned::weights::fnv1a64(&self.0);
         self.0.extend(sum.to_le_bytes());
         self.0
     }
@@ -51,8 +51,8 @@ pub(crate) fn content(trained: &Trained) -> Vec<u8> {
     writer.finish()
 }
 
-/// What one step of an 8-bit weight stands for. The few largest weights are clipped: they would make
-/// all others coarse.
+/// What one step of an 8-bit weight stands for. The few largest weights are clipped: they would
+/// make all others coarse.
 fn scale(weights: impl Iterator<Item = f32>) -> f32 {
     let mut sizes: Vec<f32> = weights.map(f32::abs).filter(|size| *size > 0.0).collect();
     sizes.sort_by(f32::total_cmp);
@@ -64,7 +64,9 @@ fn round(weight: f32, scale: f32) -> i8 {
     (weight / scale).round().clamp(-127.0, 127.0) as i8
 }
 
-/// Thresholds are zero until they are calibrated.
+/// The least scores of a name, an address and a place. Below half, a find is a guess.
+const LEAST_SCORES: [f32; 3] = [0.55, 0.4, 0.5];
+
 pub(crate) fn tagger(trained: &tags::Trained, begin: [f32; 2]) -> Vec<u8> {
     let mut writer = Writer::new(b'T');
     let scale = scale(trained.table.iter().flatten().copied());
@@ -72,8 +74,8 @@ pub(crate) fn tagger(trained: &tags::Trained, begin: [f32; 2]) -> Vec<u8> {
     for bias in begin {
         writer.f32(bias);
     }
-    for _ in 0..3 {
-        writer.f32(0.0);
+    for threshold in LEAST_SCORES {
+        writer.f32(threshold);
     }
     for transition in trained.transitions.as_flattened() {
         writer.f32(*transition);

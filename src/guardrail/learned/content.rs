@@ -1,11 +1,11 @@
-//! Linear heads over hashed n-grams: how likely a text is hateful, insulting, sexual, violent, about
-//! misconduct, or an attack on the prompt.
+//! Linear heads over hashed n-grams: how likely a text is hateful, insulting, sexual, violent,
+//! about misconduct, or an attack on the prompt.
 //!
 //! A text is scored in windows of two blocks of [`BLOCK_BYTES`], because a threshold that suits a
-//! prompt flags most long documents when the whole is scored at once, and a short attack drowns in a
-//! long document. Heads are additive, so each block is summed once and windows share blocks. The most
-//! suspicious window decides, and the mean over the document beside it; both have thresholds that
-//! rise with the number of windows, since the highest of many is higher by chance.
+//! prompt flags most long documents when the whole is scored at once, and a short attack drowns in
+//! a long document. Heads are additive, so each block is summed once and windows share blocks. The
+//! most suspicious window decides, and the mean over the document beside it; both have thresholds
+//! that rise with the number of windows, since the highest of many is higher by chance.
 
 use std::sync::OnceLock;
 

@@ -2,8 +2,8 @@
 //! similarity to a topic, and support by a source.
 //!
 //! All of it is linear in the text and of one pass, so that it costs microseconds. The weights are
-//! trained by `scripts/train-guardrail`, described in `models/guardrail/README.md`, and embedded. This
-//! module knows texts only: no policies, no actions, no requests.
+//! trained by `scripts/train-guardrail`, described in `models/guardrail/README.md`, and embedded.
+//! This module knows texts only: no policies, no actions, no requests.
 
 pub mod content;
 pub mod ngrams;

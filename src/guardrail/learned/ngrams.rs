@@ -1,8 +1,8 @@
 //! The features of the content heads: hashes of character and word n-grams, found in one walk.
 //!
 //! Text arrives folded and in any pieces; the walk keeps five characters and three words, so a text
-//! in pieces has the features of the whole. Latin script gives runs of 3 and of 5 characters and of 1 to
-//! 3 words, with one pair that skips a word; Chinese, Japanese and Korean give runs of 1 to 4
+//! in pieces has the features of the whole. Latin script gives runs of 3 and of 5 characters and of
+//! 1 to 3 words, with one pair that skips a word; Chinese, Japanese and Korean give runs of 1 to 4
 //! characters. The trained weights depend on every constant here.
 
 /// Odd constants with well-spread bits: the golden ratio's and those of the SplitMix64 finalizer.

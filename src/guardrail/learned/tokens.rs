@@ -1,8 +1,8 @@
 //! The tokens the tagger labels, and the features of one token among its neighbours.
 //!
 //! A token is one ideograph, one run of letters, one run of digits, or one mark. The text is the
-//! original, since the case of letters says most about a name; full-width forms are read as the plain
-//! ones. The trained weights depend on everything here.
+//! original, since the case of letters says most about a name; full-width forms are read as the
+//! plain ones. The trained weights depend on everything here.
 
 use std::ops::Range;
 
