@@ -49,12 +49,60 @@ pub const HELD_WHITE_SPACE_BYTES_MAX: usize = 1 << 10;
 /// Tokens that end a turn; checkpoints name one to three.
 pub const STOP_IDS_MAX: usize = 64;
 
+/// Tools of a request, as OpenAI has it.
+pub const TOOLS_MAX: usize = 128;
+/// As the service model of Bedrock says.
+pub const TOOL_NAME_CHARS_MAX: usize = 64;
+/// Calls of one answer: a small model might call for ever.
+pub const TOOL_CALLS_MAX: usize = 16;
+/// Bytes of a JSON schema, and of a list of choices. OpenAI allows names and enumerations of some
+/// 120,000 characters in all; the largest published schemas of tools have a few KB.
+pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
+/// Levels of arrays and objects in a schema. Every property takes two.
+pub const SCHEMA_DEPTH_MAX: usize = 32;
+/// Bytes of a regular expression or of a grammar; tools make one of all their schemas.
+pub const GRAMMAR_BYTES_MAX: usize = 512 << 10;
+/// Choices of a list.
+pub const GRAMMAR_CHOICES_MAX: usize = 1_000;
+/// Work to build a lexer from regular expressions; a few hundredths of a second. Schemas that are
+/// published as examples of large ones need half of it.
+pub const GRAMMAR_COMPILE_FUEL: u64 = 1_000_000;
+/// Work of the lexer for one token's mask: about 10 ms in which no other request's token is drawn.
+pub const GRAMMAR_STEP_FUEL: u64 = 100_000;
+/// Items of the parser for one token's mask, of about 50 ns each, and in one row of its chart.
+pub const GRAMMAR_STEP_ITEMS_MAX: usize = 50_000;
+pub const GRAMMAR_ROW_ITEMS_MAX: usize = 2_000;
+/// States of one request's lexer, of 1 to 2 KB each.
+pub const GRAMMAR_LEXER_STATES_MAX: usize = 20_000;
+/// Symbols in the productions of a grammar.
+pub const GRAMMAR_SIZE_MAX: usize = 200_000;
+/// Compiled grammars that are kept for the next request, of about a MB each.
+pub const GRAMMAR_CACHE_ENTRIES_MAX: usize = 32;
+/// Grammars that wait to be compiled, and how long their requests wait. A compilation cannot be
+/// stopped, so it keeps its place until its fuel is spent.
+pub const GRAMMARS_WAITING_MAX: usize = 64;
+pub const GRAMMAR_COMPILE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of the shortest way to the end of an answer; schemas that need more are not completed when
+/// the room for an answer runs out.
+pub const COMPLETION_BYTES_MAX: usize = 1 << 10;
+/// Tokens left beside those on the way to the end, below which it is looked for after every token.
+pub const COMPLETION_SPARE_TOKENS: usize = 256;
+
 // ---- engine ----
 
 /// Preemptions of one request. After that it is resumed only when the pool holds the whole rest of
 /// everything that runs, so that it cannot be preempted again: a request that is thrown out without
 /// end would recompute without end.
 pub const PREEMPTIONS_PER_REQUEST_MAX: usize = 4;
+/// Requests that a priority goes ahead of, counted in order of arrival: about as many as a full
+/// queue holds, so that it goes ahead of all that wait, and yet the ones behind it are first in the
+/// end.
+pub const PRIORITY_HEAD_START: u64 = 1_024;
+/// A reasoning part is closed when the shortest valid answer would not leave room for this many
+/// times its own tokens, as long as the answer's share is no more than half of what is generated.
+pub const ANSWER_RESERVE_FACTOR: usize = 4;
+/// Alternatives that a client may ask for beside each token, as OpenAI has it.
+pub const LOGPROBS_MAX: usize = 20;
 
 // ---- format ----
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::tokenizer::{gguf, vocabulary::REASONING_TAGS};
-use crate::chat::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
+use crate::chat::{ChatTemplate, TemplateError, Tokenizer, TokenizerError, ToolFormat};
 use crate::format::gguf::{Metadata, MetadataError};
 use crate::limits;
 
@@ -88,6 +88,11 @@ pub enum AssetsError {
 }
 
 impl TextAssets {
+    /// How the model is told about tools and calls them.
+    pub fn tool_format(&self) -> ToolFormat {
+        self.template.as_ref().map_or(ToolFormat::Written, |template| template.tool_format())
+    }
+
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, AssetsError> {
         let tokenizer = Tokenizer::from_gguf(metadata)?;
         let token_id = |key| gguf::token_id(metadata, key, tokenizer.vocab_size());
@@ -386,7 +391,8 @@ mod tests {
         ]});
         let text = from_hf(&config, &json!({"eos_token_id": [1, 2]})).unwrap();
         assert!(text.stop_ids.starts_with(&[1, 2]));
-        let input = crate::chat::TemplateInput { messages: &[], add_generation_prompt: true };
+        let input =
+            crate::chat::TemplateInput { messages: &[], tools: &[], add_generation_prompt: true };
         assert_eq!(text.template.unwrap().render(&input).unwrap().text(), "chat");
         assert!(from_hf(&json!({}), &json!({})).unwrap().template.is_none());
     }

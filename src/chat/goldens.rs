@@ -52,9 +52,11 @@ fn templates_render_as_jinja2_renders_them() {
         for (index, (conversation, expected)) in conversations.iter().zip(expected).enumerate() {
             let messages: Vec<Message> = conversation.messages.iter().map(message).collect();
             let add_generation_prompt = conversation.add_generation_prompt;
-            let found = match template
-                .render(&TemplateInput { messages: &messages, add_generation_prompt })
-            {
+            let found = match template.render(&TemplateInput {
+                messages: &messages,
+                tools: &[],
+                add_generation_prompt,
+            }) {
                 Ok(prompt) => sha256(&prompt.text()),
                 Err(TemplateError::Refused(_)) => "refused".to_owned(),
                 Err(error) => panic!("{name}, conversation {index}: {error}"),

@@ -18,10 +18,13 @@ mod tools;
 
 pub use assets::{AssetsError, HfFiles, ReasoningTags, SamplingDefaults, TextAssets};
 pub use detokenizer::Detokenizer;
-pub use grammar::GrammarError;
+pub use grammar::{GrammarCompiler, GrammarError, GrammarMatcher, GrammarSource, MatchError};
 pub use message::{Message, Role, ToolCall, ToolChoice, ToolSpec};
 pub use reasoning::{ReasoningParser, Segment};
 pub use stop::{StopError, StopOutput, StopStrings};
 pub use template::{ChatTemplate, Prompt, TemplateError, TemplateInput};
 pub use tokenizer::{Tokenizer, TokenizerError};
-pub use tools::ToolError;
+pub use tools::{
+    AnswerBeside, CallWatch, ToolError, ToolFormat, ToolParser, ToolSegment, call_grammar,
+    check_tools,
+};

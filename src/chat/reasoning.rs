@@ -75,6 +75,14 @@ impl ReasoningParser {
         }
     }
 
+    /// From here on all is answer: what looks like a tag is none.
+    pub fn answer_has_begun(&mut self) {
+        if self.part != Part::Reasoning {
+            self.part = Part::Answer;
+            self.begun = true;
+        }
+    }
+
     /// Releases what was held back.
     pub fn finish(&mut self) -> Vec<Segment> {
         let mut segments = Segments::default();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::TokenEvent;
 use crate::engine::sequence::{Sequence, SequenceId};
+use crate::engine::{GenerationError, TokenEvent, TokenLogprobs};
 use crate::model::{ModelInput, SeqInput};
 
 /// The share of one sequence in a step.
@@ -70,18 +70,21 @@ impl ScheduledBatch {
 }
 
 /// What the step's logits said about one sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum RowOutcome {
     NoLogits,
     Finite,
-    Sampled(u32),
-    NotANumber,
+    Sampled(u32, Option<Box<TokenLogprobs>>),
+    /// The answer is complete as it is.
+    Ended,
+    Failed(GenerationError),
 }
 
 /// What a step has to tell the clients.
 #[derive(Debug, Default)]
 pub(super) struct StepEvents {
-    pub(super) tokens: Vec<(SequenceId, u32)>,
+    /// Tokens and what there is to say about them.
+    pub(super) tokens: Vec<(SequenceId, TokenEvent)>,
     /// The last event of each sequence that ended: it has left the scheduler already.
     pub(super) finals: Vec<(SequenceId, TokenEvent)>,
 }

@@ -73,10 +73,11 @@ impl BlockPool {
         Some(block)
     }
 
-    /// Makes a full block findable. Its keys and values must be known to be finite.
-    pub(super) fn publish(&mut self, block: BlockId, hash: BlockHash) {
+    /// Makes a full block findable, and says whether its tokens were not findable before. Its keys
+    /// and values must be known to be finite.
+    pub(super) fn publish(&mut self, block: BlockId, hash: BlockHash) -> bool {
         debug_assert!(self.num_references[block as usize] > 0, "only its owner publishes a block");
-        self.prefix_cache.publish(block, hash);
+        self.prefix_cache.publish(block, hash)
     }
 
     /// Drops one reference to each block. The end of a sequence goes first, so that of a cached

@@ -1,16 +1,16 @@
 //! The engine without its thread: a step, and what may happen between two steps.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, StepEvents};
 use crate::engine::gate::Shared;
-use crate::engine::sampler::{Sampler, finite_max};
+use crate::engine::sampler::{Sampler, finite_max, logprobs};
 use crate::engine::scheduler::Scheduler;
-use crate::engine::sequence::{Sequence, SequenceId};
-use crate::engine::{GenerationError, GenerationRequest, TokenEvent};
+use crate::engine::sequence::{CacheUse, Sequence, SequenceId};
+use crate::engine::{GenerationError, GenerationRequest, TokenConstraint, TokenEvent};
 use crate::model::{CausalLm, KvCache, Logits, ModelInput};
 
 /// An accepted request and the way to its client.
@@ -19,9 +19,10 @@ pub(super) struct Submission {
     pub(super) id: SequenceId,
     pub(super) request: GenerationRequest,
     /// Sending never waits, so a slow client cannot hold up a step; and the channel is bounded by
-    /// what a request may generate, one event per token and one at the end.
+    /// what a request may generate, two events per token and one at the end.
     pub(super) events: UnboundedSender<TokenEvent>,
-    pub(super) num_cached_tokens: Arc<OnceLock<usize>>,
+    pub(super) cache_use: Arc<CacheUse>,
+    pub(super) constraint: Option<Box<dyn TokenConstraint>>,
 }
 
 pub(super) struct Core {
@@ -36,6 +37,8 @@ pub(super) struct Core {
     batch: ScheduledBatch,
     input: ModelInput,
     rows: Vec<RowOutcome>,
+    /// The tokens that a constraint allows, one sequence after the other.
+    allowed: Vec<u32>,
     events: StepEvents,
 }
 
@@ -63,6 +66,7 @@ impl Core {
             batch: ScheduledBatch::default(),
             input: ModelInput::default(),
             rows: Vec::new(),
+            allowed: Vec::new(),
             events: StepEvents::default(),
         };
         core.publish_stats();
@@ -74,10 +78,11 @@ impl Core {
     }
 
     pub(super) fn add(&mut self, submission: Submission) {
-        let Submission { id, request, events, num_cached_tokens } = submission;
+        let Submission { id, request, events, cache_use, constraint } = submission;
         self.clients.insert(id, events);
-        let mut sequence = Sequence::new(id, request, self.shared.config.max_model_len);
-        sequence.num_cached_tokens = num_cached_tokens;
+        let max_model_len = self.shared.config.max_model_len;
+        let mut sequence = Sequence::new(id, request, constraint, max_model_len);
+        sequence.cache_use = cache_use;
         self.scheduler.add(sequence);
     }
 
@@ -103,7 +108,7 @@ impl Core {
         match self.model.forward(&self.input, &mut self.kv_cache) {
             Ok(logits) => {
                 self.sample(&logits);
-                self.scheduler.commit(&self.batch, &self.rows, &mut self.events);
+                self.scheduler.commit(&self.batch, &mut self.rows, &mut self.events);
             }
             Err(error) => {
                 tracing::error!(%error, "the model failed; the requests of this step end");
@@ -121,20 +126,16 @@ impl Core {
         self.rows.clear();
         let mut logits_row = 0;
         for scheduled in &self.batch.seqs {
-            let sequence = &self.scheduler.running()[scheduled.index];
             let outcome = match scheduled.logits {
                 LogitsUse::None => RowOutcome::NoLogits,
                 LogitsUse::Check => match finite_max(logits.row(logits_row)) {
                     Some(_) => RowOutcome::Finite,
-                    None => RowOutcome::NotANumber,
+                    None => RowOutcome::Failed(GenerationError::NotANumber),
                 },
                 LogitsUse::Sample => {
-                    let index = sequence.num_generated_tokens() as u64;
-                    let (params, history) = (&sequence.sampling, sequence.tokens());
-                    match self.sampler.sample(logits.row(logits_row), params, history, index) {
-                        Some(token) => RowOutcome::Sampled(token),
-                        None => RowOutcome::NotANumber,
-                    }
+                    let sequence = self.scheduler.running_mut(scheduled.index);
+                    draw(&mut self.sampler, &mut self.allowed, sequence, logits.row(logits_row))
+                        .unwrap_or_else(RowOutcome::Failed)
                 }
             };
             logits_row += usize::from(scheduled.logits != LogitsUse::None);
@@ -145,9 +146,9 @@ impl Core {
 
     /// Final events go last: a client that sees one finds its blocks given back in the statistics.
     fn deliver(&mut self) {
-        for &(id, token) in &self.events.tokens {
+        for (id, event) in self.events.tokens.drain(..) {
             // A client that is gone has sent an abort, which is handled before the next step.
-            let _ = self.clients[&id].send(TokenEvent::Token(token));
+            let _ = self.clients[&id].send(event);
         }
         for (_, event) in &self.events.finals {
             match event {
@@ -156,7 +157,7 @@ impl Core {
                     self.totals.not_a_number += 1;
                 }
                 TokenEvent::Failed(_) => self.totals.failed_requests += 1,
-                TokenEvent::Finished(_) | TokenEvent::Token(_) => {
+                TokenEvent::Finished(_) | TokenEvent::Token(_) | TokenEvent::Logprobs(_) => {
                     self.totals.finished_requests += 1;
                 }
             }
@@ -200,4 +201,22 @@ impl Core {
     pub(super) fn scheduler(&self) -> &Scheduler {
         &self.scheduler
     }
+}
+
+/// The next token of a sequence. `allowed` is a buffer.
+fn draw(
+    sampler: &mut Sampler,
+    allowed: &mut Vec<u32>,
+    sequence: &mut Sequence,
+    row: &[f32],
+) -> Result<RowOutcome, GenerationError> {
+    let allowed = sequence.write_allowed(allowed)?.then_some(allowed.as_slice());
+    let index = sequence.num_generated_tokens() as u64;
+    let (params, history) = (&sequence.sampling, sequence.tokens());
+    let drawn = sampler.sample(row, allowed, params, history, index);
+    let Some(token) = sequence.settle(drawn.ok_or(GenerationError::NotANumber)?)? else {
+        return Ok(RowOutcome::Ended);
+    };
+    let logprobs = sequence.logprobs.map(|num_top| Box::new(logprobs(row, token, num_top)));
+    Ok(RowOutcome::Sampled(token, logprobs))
 }

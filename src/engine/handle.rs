@@ -1,17 +1,17 @@
 //! The way into the engine thread, and the thread's loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::engine::core::{Core, Submission};
 use crate::engine::gate::Shared;
-use crate::engine::sequence::SequenceId;
+use crate::engine::sequence::{CacheUse, SequenceId};
 use crate::engine::{
     EngineConfig, EngineStats, GenerationError, GenerationRequest, StartError, SubmitError,
-    TokenEvent,
+    TokenConstraint, TokenEvent,
 };
 use crate::model::{CausalLm, KvCache};
 
@@ -114,18 +114,27 @@ pub struct EngineHandle {
 impl EngineHandle {
     /// Refused here or never: an accepted request ends in one `Finished` or `Failed`.
     pub fn submit(&self, request: GenerationRequest) -> Result<Generation, SubmitError> {
+        self.submit_constrained(request, None)
+    }
+
+    /// The same with a constraint on the tokens that are generated.
+    pub fn submit_constrained(
+        &self,
+        request: GenerationRequest,
+        constraint: Option<Box<dyn TokenConstraint>>,
+    ) -> Result<Generation, SubmitError> {
         self.validate(&request)?;
         let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let num_cached_tokens = Arc::default();
+        let cache_use: Arc<CacheUse> = Arc::default();
         let id = self.shared.admit(request.prompt.len(), |id| {
             // If the thread is gone the events are dropped with the command, and the generation
             // ends as failed.
-            let num_cached_tokens = Arc::clone(&num_cached_tokens);
-            let submission = Submission { id, request, events, num_cached_tokens };
+            let cache_use = Arc::clone(&cache_use);
+            let submission = Submission { id, request, events, cache_use, constraint };
             let _ = self.commands.send(Command::Submit(submission));
         })?;
         let commands = self.commands.clone();
-        Ok(Generation { id, events: receiver, num_cached_tokens, commands, ended: false })
+        Ok(Generation { id, events: receiver, cache_use, commands, ended: false })
     }
 
     fn validate(&self, request: &GenerationRequest) -> Result<(), SubmitError> {
@@ -137,9 +146,12 @@ impl EngineHandle {
             return Err(SubmitError::PromptTooLong { tokens, limit });
         }
         let vocab_size = self.shared.vocab_size;
-        let closing_ids = request.reasoning_budget.iter().flat_map(|it| it.closing_ids.iter());
+        let written = request
+            .reasoning_budget
+            .iter()
+            .flat_map(|it| it.closing_ids.iter().chain(it.leading_ids.iter()));
         let unknown = |&&id: &&u32| id as usize >= vocab_size;
-        if let Some(&id) = request.prompt.iter().chain(closing_ids).find(unknown) {
+        if let Some(&id) = request.prompt.iter().chain(written).find(unknown) {
             return Err(SubmitError::UnknownToken { id, vocab_size });
         }
         request.sampling.validate()
@@ -175,7 +187,7 @@ impl EngineHandle {
 pub struct Generation {
     id: SequenceId,
     events: UnboundedReceiver<TokenEvent>,
-    num_cached_tokens: Arc<OnceLock<usize>>,
+    cache_use: Arc<CacheUse>,
     commands: mpsc::Sender<Command>,
     ended: bool,
 }
@@ -192,7 +204,12 @@ impl Generation {
 
     /// Prompt tokens that came from the prefix cache; 0 until the request leaves the queue.
     pub fn num_cached_tokens(&self) -> usize {
-        self.num_cached_tokens.get().copied().unwrap_or(0)
+        self.cache_use.num_read()
+    }
+
+    /// Prompt tokens that this request put into the prefix cache so far.
+    pub fn num_written_tokens(&self) -> usize {
+        self.cache_use.num_written()
     }
 
     /// The same as [`Self::next`] from a thread outside the asynchronous runtime.
@@ -207,7 +224,7 @@ impl Generation {
     /// A channel that closes without a final event means that the engine thread is gone.
     fn note(&mut self, event: Option<TokenEvent>) -> TokenEvent {
         let event = event.unwrap_or(TokenEvent::Failed(GenerationError::EngineStopped));
-        self.ended = !matches!(event, TokenEvent::Token(_));
+        self.ended = matches!(event, TokenEvent::Finished(_) | TokenEvent::Failed(_));
         event
     }
 }

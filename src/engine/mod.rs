@@ -5,6 +5,7 @@
 
 mod batch;
 mod block_pool;
+mod constraint;
 mod core;
 mod gate;
 mod handle;
@@ -17,8 +18,9 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
+pub use constraint::{ConstraintError, TokenConstraint};
 pub use handle::{Engine, EngineHandle, Generation};
 pub use request::{
     EngineConfig, EngineStats, FinishReason, GenerationError, GenerationRequest, GenerationSummary,
-    Priority, ReasoningBudget, SamplingParams, StartError, SubmitError, TokenEvent,
+    Priority, ReasoningBudget, SamplingParams, StartError, SubmitError, TokenEvent, TokenLogprobs,
 };

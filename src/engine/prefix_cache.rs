@@ -4,7 +4,7 @@
 //! everything from the start of its sequence. The hash is SHA-256: a client who could make two
 //! prefixes collide would read another client's context.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use sha2::{Digest, Sha256};
 
@@ -15,8 +15,14 @@ use crate::model::BlockId;
 pub(super) struct BlockHash([u8; 32]);
 
 impl BlockHash {
-    /// The hash before the first block. Sequences share blocks only under the same root.
+    /// The hash before the first block of requests without a salt.
     pub(super) const ROOT: Self = Self([0; 32]);
+
+    /// The hash before the first block. Sequences share blocks only under the same root, so one
+    /// salt's cannot be found, and its presence not be measured, under another.
+    pub(super) fn root(salt: Option<&str>) -> Self {
+        salt.map_or(Self::ROOT, |salt| Self(Sha256::digest(salt).into()))
+    }
 
     pub(super) fn chain(self, tokens: &[u32]) -> Self {
         let mut hasher = Sha256::new();
@@ -59,13 +65,13 @@ impl PrefixCache {
     }
 
     /// Makes a referenced block findable. Where another block holds the same tokens already, that
-    /// one stays and this one remains private.
-    pub(super) fn publish(&mut self, block: BlockId, hash: BlockHash) {
+    /// one stays and this one remains private. Says whether the tokens are new to the cache.
+    pub(super) fn publish(&mut self, block: BlockId, hash: BlockHash) -> bool {
         debug_assert!(!self.contains(block), "block {block} is published once");
-        if let std::collections::hash_map::Entry::Vacant(entry) = self.by_hash.entry(hash) {
-            entry.insert(block);
-            self.hash_of[block as usize] = Some(hash);
-        }
+        let Entry::Vacant(entry) = self.by_hash.entry(hash) else { return false };
+        entry.insert(block);
+        self.hash_of[block as usize] = Some(hash);
+        true
     }
 
     /// The last reference to a published block went away: it may be evicted from now on.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::engine::ConstraintError;
+
 /// How the next token is drawn. The steps are taken in vLLM's order: repetition penalty,
 /// temperature, `min_p`, `top_k`, `top_p` over what these left.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,8 @@ pub struct ReasoningBudget {
     /// Tokens written in place of sampled ones when the budget is spent; they contain `close_id`
     /// and count as generated tokens. None of them ends the generation, whatever `stop_ids` says.
     pub closing_ids: Arc<[u32]>,
+    /// Tokens between the closing token, where the model writes it, and a constrained answer.
+    pub leading_ids: Arc<[u32]>,
 }
 
 /// Who goes first when there is not room for all.
@@ -57,6 +61,21 @@ pub struct GenerationRequest {
     pub stop_ids: Arc<[u32]>,
     pub sampling: SamplingParams,
     pub reasoning_budget: Option<ReasoningBudget>,
+    pub priority: Priority,
+    /// Blocks of the prefix cache are shared between requests of the same salt only.
+    pub cache_salt: Option<Arc<str>>,
+    /// `Some`: a [`TokenEvent::Logprobs`] before each drawn token, with this many alternatives.
+    pub logprobs: Option<usize>,
+}
+
+/// How likely a token was, and what was most likely in its place: natural logarithms of the model's
+/// probabilities, before penalties, temperature and filters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprobs {
+    pub token: u32,
+    pub logprob: f32,
+    /// Most likely first.
+    pub top: Vec<(u32, f32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +94,8 @@ pub struct GenerationSummary {
     pub num_prompt_tokens: usize,
     /// Prompt tokens whose keys and values came from the prefix cache.
     pub num_cached_tokens: usize,
+    /// Prompt tokens that nobody had put into the prefix cache before.
+    pub num_written_tokens: usize,
     /// Tokens sent as events; a stop token is not one of them.
     pub num_generated_tokens: usize,
     /// Of these, the tokens between the opening and the closing token of a [`ReasoningBudget`].
@@ -87,6 +108,8 @@ pub struct GenerationSummary {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TokenEvent {
     Token(u32),
+    /// Of the token that follows. Tokens that were not drawn have none.
+    Logprobs(Box<TokenLogprobs>),
     Finished(GenerationSummary),
     Failed(GenerationError),
 }
@@ -97,9 +120,8 @@ pub enum GenerationError {
     NotANumber,
     #[error("the model failed: {0}")]
     Model(String),
-    /// The text never says what was generated.
     #[error("the constraint on the output failed: {0}")]
-    Constraint(String),
+    Constraint(#[from] ConstraintError),
     #[error("the engine stopped before the request was finished")]
     EngineStopped,
 }

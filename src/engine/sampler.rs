@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 
 use crate::engine::random::uniform;
-use crate::engine::{SamplingParams, SubmitError};
+use crate::engine::{SamplingParams, SubmitError, TokenLogprobs};
 
 /// Tokens less likely than `e^-27.7 = 2^-40` times the most likely one are never drawn. Even 2^18
 /// of them together would be less than the rounding of one probability in `f32`.
@@ -72,37 +72,92 @@ fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
 /// Draws tokens. Holds buffers only: the result depends on nothing but the arguments.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
-    penalized: Vec<f32>,
+    /// The row after penalties and without what is not allowed.
+    adjusted: Vec<f32>,
     candidates: Vec<Candidate>,
 }
 
 impl Sampler {
-    /// The token to follow `history`, where it would be generated token `index` of its request.
+    /// The token to follow `history`, where it would be generated token `index` of its request;
+    /// one of those whose bits are set in `allowed`, if there is such a thing.
     /// `None` if the row is not made of numbers.
     pub(super) fn sample(
         &mut self,
         logits: &[f32],
+        allowed: Option<&[u32]>,
         params: &SamplingParams,
         history: &[u32],
         index: u64,
     ) -> Option<u32> {
-        let max = finite_max(logits)?;
-        if params.repetition_penalty == 1.0 {
+        let mut max = finite_max(logits)?;
+        if params.repetition_penalty == 1.0 && allowed.is_none() {
             return Some(draw(&mut self.candidates, logits, max, params, index));
         }
-        self.penalized.clear();
-        self.penalized.extend_from_slice(logits);
-        for &id in history {
-            // From the row as it was, so that a repeated token is penalized once.
-            let logit = logits[id as usize];
-            let penalty = params.repetition_penalty;
-            self.penalized[id as usize] =
-                if logit > 0.0 { logit / penalty } else { logit * penalty };
+        self.adjusted.clear();
+        self.adjusted.extend_from_slice(logits);
+        if params.repetition_penalty != 1.0 {
+            for &id in history {
+                // From the row as it was, so that a repeated token is penalized once.
+                let logit = logits[id as usize];
+                let penalty = params.repetition_penalty;
+                self.adjusted[id as usize] =
+                    if logit > 0.0 { logit / penalty } else { logit * penalty };
+            }
+            // A penalty next to 0 can carry a logit beyond the largest number.
+            max = finite_max(&self.adjusted)?;
         }
-        // A penalty next to 0 can carry a logit beyond the largest number.
-        let max = finite_max(&self.penalized)?;
-        Some(draw(&mut self.candidates, &self.penalized, max, params, index))
+        if let Some(allowed) = allowed {
+            keep_allowed(&mut self.adjusted, allowed);
+            match finite_max(&self.adjusted) {
+                Some(allowed_max) => max = allowed_max,
+                // The model rules out all that is allowed; one of them it has to be.
+                None => return first_allowed(allowed),
+            }
+        }
+        Some(draw(&mut self.candidates, &self.adjusted, max, params, index))
     }
+}
+
+/// Tokens beyond the last bit are not allowed: tables of embeddings are longer than vocabularies.
+fn keep_allowed(logits: &mut [f32], allowed: &[u32]) {
+    let words = allowed.iter().copied().chain(std::iter::repeat(0));
+    for (chunk, word) in logits.chunks_mut(u32::BITS as usize).zip(words) {
+        match word {
+            u32::MAX => {}
+            0 => chunk.fill(f32::NEG_INFINITY),
+            word => {
+                for (bit, logit) in chunk.iter_mut().enumerate() {
+                    if word >> bit & 1 == 0 {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn first_allowed(allowed: &[u32]) -> Option<u32> {
+    let index = allowed.iter().position(|&word| word != 0)?;
+    Some(index as u32 * u32::BITS + allowed[index].trailing_zeros())
+}
+
+/// How likely `token` was in a row of finite logits, and the `num_top` most likely ones.
+pub(super) fn logprobs(logits: &[f32], token: u32, num_top: usize) -> TokenLogprobs {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
+    let logprob = |logit: f32| (f64::from(logit - max) - sum.ln()) as f32;
+    let mut top: Vec<(u32, f32)> = Vec::with_capacity(num_top + 1);
+    for (id, &logit) in logits.iter().enumerate() {
+        if top.len() == num_top && top.last().is_none_or(|&(_, least)| logit <= least) {
+            continue;
+        }
+        // Behind its equals, which have lower ids.
+        let place = top.partition_point(|&(_, other)| other >= logit);
+        top.insert(place, (id as u32, logit));
+        top.truncate(num_top);
+    }
+    let top = top.into_iter().map(|(id, logit)| (id, logprob(logit))).collect();
+    TokenLogprobs { token, logprob: logprob(logits[token as usize]), top }
 }
 
 fn draw(
@@ -195,7 +250,7 @@ mod tests {
     }
 
     fn sample(logits: &[f32], params: &SamplingParams) -> Option<u32> {
-        Sampler::default().sample(logits, params, &[], 0)
+        Sampler::default().sample(logits, None, params, &[], 0)
     }
 
     /// The definition: sort everything, filter in the order of the module's documentation.
@@ -237,7 +292,7 @@ mod tests {
         let mut counts = vec![0u32; logits.len()];
         let mut sampler = Sampler::default();
         for index in 0..num_draws {
-            counts[sampler.sample(logits, params, history, index).unwrap() as usize] += 1;
+            counts[sampler.sample(logits, None, params, history, index).unwrap() as usize] += 1;
         }
         let mut statistic = 0.0;
         for &(id, probability) in &expected {
@@ -283,7 +338,7 @@ mod tests {
         ) {
             let params = SamplingParams { top_p, top_k, min_p, seed, ..warm() };
             let mut sampler = Sampler::default();
-            let drawn = sampler.sample(&logits, &params, &[], 0).unwrap();
+            let drawn = sampler.sample(&logits, None, &params, &[], 0).unwrap();
             let mut kept: Vec<u32> = sampler.candidates.iter().map(|it| it.id).collect();
             kept.sort_unstable();
             let mut expected: Vec<u32> =
@@ -359,20 +414,20 @@ mod tests {
     fn a_repeated_token_is_penalized_once() {
         let params = SamplingParams { repetition_penalty: 2.0, ..greedy() };
         let mut sampler = Sampler::default();
-        assert_eq!(sampler.sample(&[4.0, 1.5, -1.0], &params, &[0, 0], 0), Some(0));
-        assert_eq!(sampler.sample(&[4.0, 2.5, -1.0], &params, &[0, 0], 0), Some(1));
-        assert_eq!(sampler.sample(&[-1.0, -1.5, -3.0], &params, &[0], 0), Some(1));
+        assert_eq!(sampler.sample(&[4.0, 1.5, -1.0], None, &params, &[0, 0], 0), Some(0));
+        assert_eq!(sampler.sample(&[4.0, 2.5, -1.0], None, &params, &[0, 0], 0), Some(1));
+        assert_eq!(sampler.sample(&[-1.0, -1.5, -3.0], None, &params, &[0], 0), Some(1));
     }
 
     #[test]
     fn a_draw_depends_on_seed_and_index_only() {
         let logits = some_logits();
         let mut used = Sampler::default();
-        let first = used.sample(&logits, &warm(), &[], 3);
-        used.sample(&logits, &SamplingParams { top_k: 3, ..warm() }, &[], 4);
-        assert_eq!(used.sample(&logits, &warm(), &[], 3), first);
+        let first = used.sample(&logits, None, &warm(), &[], 3);
+        used.sample(&logits, None, &SamplingParams { top_k: 3, ..warm() }, &[], 4);
+        assert_eq!(used.sample(&logits, None, &warm(), &[], 3), first);
         let mut draws: Vec<_> =
-            (0..40).map(|index| used.sample(&logits, &warm(), &[], index)).collect();
+            (0..40).map(|index| used.sample(&logits, None, &warm(), &[], index)).collect();
         draws.dedup();
         assert!(draws.len() > 20, "another index is another draw: {draws:?}");
     }
@@ -396,5 +451,61 @@ mod tests {
             }
         }
         assert_eq!(warm().validate(), Ok(()));
+    }
+
+    fn bits(ids: &[u32]) -> Vec<u32> {
+        let mut words = vec![0; 3];
+        for id in ids {
+            words[*id as usize / 32] |= 1 << (id % 32);
+        }
+        words
+    }
+
+    proptest! {
+        /// A mask is the same as a row in which the model itself rules the others out.
+        #[test]
+        fn only_what_is_allowed_is_drawn(
+            logits in prop::collection::vec(-9.0f32..9.0, 90..130),
+            ids in prop::collection::btree_set(0u32..90, 1..40),
+            params in prop::sample::select(vec![greedy(), warm()]),
+            penalty in prop::sample::select(vec![1.0f32, 1.3]),
+            index in 0u64..50,
+        ) {
+            let params = SamplingParams { repetition_penalty: penalty, ..params };
+            let ids: Vec<u32> = ids.into_iter().collect();
+            let mut sampler = Sampler::default();
+            let drawn = sampler.sample(&logits, Some(&bits(&ids)), &params, &[1, 50], index);
+            let ruled_out: Vec<f32> = (0u32..)
+                .zip(&logits)
+                .map(|(id, &logit)| if ids.contains(&id) { logit } else { f32::NEG_INFINITY })
+                .collect();
+            prop_assert!(ids.contains(&drawn.unwrap()));
+            prop_assert_eq!(drawn, sampler.sample(&ruled_out, None, &params, &[1, 50], index));
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_drawn_even_if_the_model_rules_it_out() {
+        let mut logits = vec![f32::NEG_INFINITY; 96];
+        logits[3] = 0.0;
+        let drawn = Sampler::default().sample(&logits, Some(&bits(&[70, 71])), &warm(), &[], 0);
+        assert_eq!(drawn, Some(70));
+        logits[70] = f32::NAN;
+        let drawn = Sampler::default().sample(&logits, Some(&bits(&[71])), &warm(), &[], 0);
+        assert_eq!(drawn, None, "a broken row is noticed wherever it is broken");
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_row() {
+        let logits = [1.0, f32::NEG_INFINITY, 3.0, 1.0, 2.0];
+        let total: f32 = logits.iter().map(|logit: &f32| logit.exp()).sum();
+        let of = |logit: f32| (logit.exp() / total).ln();
+        let found = logprobs(&logits, 3, 3);
+        assert!((found.logprob - of(1.0)).abs() < 1e-6);
+        let ids: Vec<u32> = found.top.iter().map(|&(id, _)| id).collect();
+        assert_eq!(ids, [2, 4, 0]);
+        assert!((found.top[1].1 - of(2.0)).abs() < 1e-6);
+        assert_eq!(logprobs(&logits, 0, 0).top, []);
+        assert_eq!(logprobs(&logits, 0, 9).top.len(), 5);
     }
 }

@@ -1,11 +1,13 @@
 //! Which sequences compute how many tokens in the next step, and in which blocks.
 //!
-//! Sequences are admitted in the order of arrival, so the running ones are always older than the
-//! waiting ones. Blocks go to the oldest first; where they do not suffice, the youngest is
-//! preempted: it loses its blocks and waits at the front. The oldest is never preempted, so it
-//! finishes, and then the next is the oldest. Every accepted request therefore ends.
+//! Everybody has a [`Rank`](crate::engine::sequence::Rank): the order of arrival, in which higher
+//! priorities have a head start. Sequences are admitted by rank. Blocks go to the first one first;
+//! where they do not suffice, the last one is preempted: it loses its blocks and waits. The first
+//! is never preempted, so it finishes unless somebody with a head start comes, and only so many can
+//! come before it is first of all. Every accepted request therefore ends.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, ScheduledSeq, StepEvents};
 use crate::engine::block_pool::BlockPool;
@@ -29,9 +31,9 @@ pub(super) struct Scheduler {
     prefix_cache: bool,
     block_size: usize,
     pool: BlockPool,
-    /// Oldest first, and all older than `waiting`.
+    /// By rank.
     running: Vec<Sequence>,
-    /// Oldest first.
+    /// By rank.
     waiting: VecDeque<Sequence>,
     /// The front of the queue that did not fit. It is tried again when a running sequence has
     /// ended, so that a long queue costs nothing while it stands still.
@@ -71,11 +73,15 @@ impl Scheduler {
         }
     }
 
-    /// Ids must arrive in ascending order, and the prompt must leave room for a token.
+    /// The prompt must leave room for a token.
     pub(super) fn add(&mut self, sequence: Sequence) {
         assert!(sequence.num_tokens() < self.max_model_len);
-        debug_assert!(self.waiting.back().is_none_or(|last| last.id < sequence.id));
-        self.waiting.push_back(sequence);
+        self.wait(sequence);
+    }
+
+    fn wait(&mut self, sequence: Sequence) {
+        let place = self.waiting.partition_point(|other| other.rank < sequence.rank);
+        self.waiting.insert(place, sequence);
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -86,24 +92,29 @@ impl Scheduler {
         &self.running
     }
 
+    pub(super) fn running_mut(&mut self, index: usize) -> &mut Sequence {
+        &mut self.running[index]
+    }
+
     /// What left the queue since this was last asked.
     pub(super) fn take_dequeued(&mut self) -> Dequeued {
         std::mem::take(&mut self.dequeued)
     }
 
-    /// The work of the next step: the running sequences in order of arrival, then new ones, as far
-    /// as `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be followed by
+    /// The work of the next step: the running sequences by rank, then new ones, as far as
+    /// `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be followed by
     /// `commit` or `fail`.
     ///
-    /// A sequence is admitted only when all older ones have their share, so at most the youngest is
-    /// still within its prompt, and decoding never waits for somebody's long prompt.
+    /// Every running sequence has a token at least, so decoding never waits for somebody's long
+    /// prompt; and a sequence is admitted only when all others have their share.
     pub(super) fn schedule(&mut self) -> ScheduledBatch {
         let mut batch = ScheduledBatch::default();
         let mut budget = self.max_num_batched_tokens;
         let num_running = self.running.len();
         let mut index = 0;
-        while index < self.running.len() && budget > 0 {
-            let num_tokens = self.running[index].num_pending_tokens().min(budget);
+        while index < self.running.len() {
+            let num_behind = self.running.len() - index - 1;
+            let num_tokens = self.running[index].num_pending_tokens().min(budget - num_behind);
             if self.grow_or_preempt(index, num_tokens) {
                 budget -= num_tokens;
                 batch.seqs.push(self.scheduled(index, num_tokens));
@@ -111,13 +122,17 @@ impl Scheduler {
             index += 1;
         }
         // A step that had to preempt has no room to admit.
-        while self.running.len() >= num_running && budget > 0 && self.admit() {
-            let index = self.running.len() - 1;
+        while self.running.len() >= num_running && budget > 0 {
+            let Some(index) = self.admit() else { break };
             let num_tokens = self.running[index].num_pending_tokens().min(budget);
             budget -= num_tokens;
-            batch.seqs.push(self.scheduled(index, num_tokens));
+            batch.seqs.insert(index, self.scheduled(index, num_tokens));
         }
-        assert!(!batch.is_empty() || !self.has_work(), "the oldest sequence always progresses");
+        assert!(!batch.is_empty() || !self.has_work(), "the first sequence always progresses");
+        debug_assert_eq!(batch.seqs.len(), self.running.len());
+        for (index, scheduled) in batch.seqs.iter_mut().enumerate() {
+            scheduled.index = index;
+        }
         batch
     }
 
@@ -135,8 +150,8 @@ impl Scheduler {
         ScheduledSeq { id: sequence.id, index, num_tokens, logits }
     }
 
-    /// Gives a running sequence the blocks for its next tokens, at the cost of younger ones. False
-    /// if it was itself the youngest and had to go.
+    /// Gives a running sequence the blocks for its next tokens, at the cost of those behind. False
+    /// if it was itself the last and had to go.
     fn grow_or_preempt(&mut self, index: usize, num_tokens: usize) -> bool {
         let end = self.running[index].num_computed_tokens + num_tokens;
         let num_blocks = end.div_ceil(self.block_size);
@@ -145,7 +160,7 @@ impl Scheduler {
                 self.running[index].append_blocks(&[block]);
                 continue;
             }
-            self.preempt_youngest();
+            self.preempt_last();
             if index == self.running.len() {
                 return false;
             }
@@ -153,32 +168,36 @@ impl Scheduler {
         true
     }
 
-    fn preempt_youngest(&mut self) {
-        let mut youngest = self.running.pop().expect("somebody holds the blocks");
-        debug_assert!(!self.running.is_empty(), "the oldest is never preempted");
-        debug_assert!(youngest.num_preemptions < PREEMPTIONS_PER_REQUEST_MAX);
-        self.pool.release(&youngest.take_blocks());
-        youngest.num_preemptions += 1;
+    fn preempt_last(&mut self) {
+        let mut last = self.running.pop().expect("somebody holds the blocks");
+        debug_assert!(!self.running.is_empty(), "the first is never preempted");
+        debug_assert!(last.num_preemptions < PREEMPTIONS_PER_REQUEST_MAX);
+        self.pool.release(&last.take_blocks());
+        last.num_preemptions += 1;
         self.totals.preemptions += 1;
-        self.waiting.push_front(youngest);
+        if last.num_preemptions == PREEMPTIONS_PER_REQUEST_MAX {
+            last.promote();
+        }
+        self.wait(last);
     }
 
-    /// Moves the front of the queue to the running ones, if there is room for all its tokens.
-    fn admit(&mut self) -> bool {
+    /// Moves the front of the queue to the running ones, if there is room for all its tokens, and
+    /// says where it stands among them.
+    fn admit(&mut self) -> Option<usize> {
         if self.running.len() >= self.max_num_seqs {
-            return false;
+            return None;
         }
         if self.waiting.front().is_some_and(|front| self.refused == Some(front.id)) {
-            return false;
+            return None;
         }
-        let Some(mut sequence) = self.waiting.pop_front() else { return false };
+        let mut sequence = self.waiting.pop_front()?;
         let hits = self.acquire_prefix(&mut sequence);
         let num_new = sequence.num_tokens().div_ceil(self.block_size) - hits.len();
         if self.pool.num_available() < num_new + self.headroom(&sequence, hits.len() + num_new) {
             self.pool.release(&hits);
             self.refused = Some(sequence.id);
             self.waiting.push_front(sequence);
-            return false;
+            return None;
         }
         self.note_admission(&mut sequence, hits.len() * self.block_size);
         sequence.num_computed_tokens = hits.len() * self.block_size;
@@ -186,8 +205,9 @@ impl Scheduler {
         let mut blocks = hits;
         blocks.extend((0..num_new).map(|_| self.pool.allocate().expect("counted above")));
         sequence.append_blocks(&blocks);
-        self.running.push(sequence);
-        true
+        let place = self.running.partition_point(|other| other.rank < sequence.rank);
+        self.running.insert(place, sequence);
+        Some(place)
     }
 
     /// References the cached blocks of the longest known prefix. At least the last token is left
@@ -208,24 +228,24 @@ impl Scheduler {
     /// Blocks that must remain when `candidate` has got its first `num_blocks`.
     ///
     /// Usually one for each running sequence, as the next token may need it. For a candidate that
-    /// was preempted too often, all that it and the older ones can still ask for: then it is never
-    /// preempted again, since younger ones go first and these have enough.
+    /// was preempted too often, all that it and the running ones can still ask for: then it is never
+    /// preempted again, since it goes ahead of those to come and all others have enough.
     fn headroom(&self, candidate: &Sequence, num_blocks: usize) -> usize {
         if candidate.num_preemptions < PREEMPTIONS_PER_REQUEST_MAX {
             return self.running.len();
         }
         let blocks_max =
             |sequence: &Sequence| sequence.num_computed_tokens_max().div_ceil(self.block_size);
-        let older: usize = self
+        let running: usize = self
             .running
             .iter()
             .map(|sequence| blocks_max(sequence).saturating_sub(sequence.block_table.len()))
             .sum();
-        older + blocks_max(candidate).saturating_sub(num_blocks)
+        running + blocks_max(candidate).saturating_sub(num_blocks)
     }
 
     fn note_admission(&mut self, sequence: &mut Sequence, num_hit_tokens: usize) {
-        if sequence.num_cached_tokens.set(num_hit_tokens).is_err() {
+        if sequence.cache_use.num_read.set(num_hit_tokens).is_err() {
             return;
         }
         let num_prompt_tokens = sequence.num_prompt_tokens();
@@ -246,27 +266,33 @@ impl Scheduler {
     pub(super) fn commit(
         &mut self,
         batch: &ScheduledBatch,
-        rows: &[RowOutcome],
+        rows: &mut Vec<RowOutcome>,
         events: &mut StepEvents,
     ) {
         assert_eq!(batch.seqs.len(), rows.len());
-        for (scheduled, &row) in batch.seqs.iter().zip(rows) {
+        for (scheduled, row) in batch.seqs.iter().zip(rows.drain(..)) {
             let sequence = &mut self.running[scheduled.index];
             debug_assert_eq!(sequence.id, scheduled.id);
             sequence.num_computed_tokens += scheduled.num_tokens;
             match row {
                 RowOutcome::NoLogits => {}
                 RowOutcome::Finite => self.publish(scheduled.index),
-                RowOutcome::Sampled(token) => {
+                RowOutcome::Sampled(token, logprobs) => {
                     self.publish(scheduled.index);
+                    let logprobs = logprobs.map(|it| (scheduled.id, TokenEvent::Logprobs(it)));
+                    events.tokens.extend(logprobs);
                     if let Some(reason) = self.accept(scheduled.index, token, events) {
                         let summary = self.running[scheduled.index].summary(reason);
                         events.finals.push((scheduled.id, TokenEvent::Finished(summary)));
                     }
                 }
-                RowOutcome::NotANumber => {
-                    let failed = TokenEvent::Failed(GenerationError::NotANumber);
-                    events.finals.push((scheduled.id, failed));
+                RowOutcome::Ended => {
+                    self.publish(scheduled.index);
+                    let summary = self.running[scheduled.index].summary(FinishReason::Stop);
+                    events.finals.push((scheduled.id, TokenEvent::Finished(summary)));
+                }
+                RowOutcome::Failed(error) => {
+                    events.finals.push((scheduled.id, TokenEvent::Failed(error)));
                 }
             }
         }
@@ -295,7 +321,7 @@ impl Scheduler {
         let num_before = sequence.num_tokens();
         let reason = sequence.accept(token);
         let new = &sequence.tokens()[num_before..];
-        events.tokens.extend(new.iter().map(|&token| (sequence.id, token)));
+        events.tokens.extend(new.iter().map(|&token| (sequence.id, TokenEvent::Token(token))));
         self.totals.generated_tokens += new.len() as u64;
         reason
     }
@@ -310,7 +336,10 @@ impl Scheduler {
         let num_full = sequence.num_computed_tokens / self.block_size;
         for block_index in sequence.num_published_blocks..num_full {
             let hash = sequence.block_hash(block_index, self.block_size);
-            self.pool.publish(sequence.block_table[block_index], hash);
+            let is_new = self.pool.publish(sequence.block_table[block_index], hash);
+            if is_new && (block_index + 1) * self.block_size <= sequence.num_prompt_tokens() {
+                sequence.cache_use.num_written.fetch_add(self.block_size, Ordering::Relaxed);
+            }
         }
         sequence.num_published_blocks = sequence.num_published_blocks.max(num_full);
     }
@@ -324,17 +353,17 @@ impl Scheduler {
 
     /// Forgets a sequence, wherever it is, and gives its blocks back. False if it is not known.
     pub(super) fn abort(&mut self, id: SequenceId) -> bool {
-        if let Ok(index) = self.running.binary_search_by_key(&id, |sequence| sequence.id) {
+        if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
             let sequence = self.running.remove(index);
             self.pool.release(&sequence.block_table);
             self.refused = None;
             return true;
         }
-        let Ok(index) = self.waiting.binary_search_by_key(&id, |sequence| sequence.id) else {
+        let Some(index) = self.waiting.iter().position(|sequence| sequence.id == id) else {
             return false;
         };
         let sequence = self.waiting.remove(index).expect("just found");
-        if sequence.num_cached_tokens.get().is_none() {
+        if sequence.cache_use.num_read.get().is_none() {
             self.dequeue(sequence.num_prompt_tokens());
         }
         true
@@ -363,8 +392,8 @@ impl Scheduler {
     pub(super) fn assert_consistent(&self) {
         let running = self.running.iter();
         self.pool.assert_consistent(running.map(|sequence| &*sequence.block_table));
-        let ids: Vec<_> = self.running.iter().chain(&self.waiting).map(|it| it.id).collect();
-        assert!(ids.is_sorted_by(|a, b| a < b), "running are older than waiting: {ids:?}");
+        assert!(self.running.is_sorted_by(|a, b| a.rank < b.rank));
+        assert!(self.waiting.iter().is_sorted_by(|a, b| a.rank < b.rank));
         assert!(self.running.len() <= self.max_num_seqs);
         for sequence in &self.running {
             assert!(sequence.num_pending_tokens() > 0, "a running sequence has work");

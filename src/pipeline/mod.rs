@@ -2,7 +2,10 @@
 //! back through detokenizer, reasoning parser and stop strings. The only vocabulary that protocols
 //! and terminal encode.
 
+mod constraint;
+mod grammars;
 pub mod load;
+mod prompt;
 mod request;
 mod sampling;
 mod stream;
@@ -10,6 +13,8 @@ mod stream;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tool_tests;
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -17,9 +22,14 @@ use std::thread::available_parallelism;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use crate::chat::{ReasoningTags, StopError, StopStrings, TemplateInput, TextAssets};
-use crate::engine::{EngineHandle, GenerationRequest, ReasoningBudget};
+use crate::chat::{ReasoningTags, StopError, StopStrings, TextAssets, check_tools};
+use crate::engine::{EngineHandle, GenerationRequest, ReasoningBudget, TokenConstraint};
 use crate::limits;
+
+use constraint::Wanted;
+use grammars::Grammars;
+use prompt::Encoded;
+use stream::StreamParts;
 
 // What a request is made of, how it can fail and what there is to observe: protocols see the layers
 // below through these names only.
@@ -42,6 +52,7 @@ pub struct Pipeline {
     /// As many requests as there are cores render and tokenize at a time: a burst of long prompts
     /// must not take every thread of the machine from the engine.
     text_permits: Arc<Semaphore>,
+    grammars: Arc<Grammars>,
 }
 
 #[derive(Debug, Error)]
@@ -55,7 +66,7 @@ pub enum PipelineError {
          holds {limit} tokens"
     )]
     ContextExceeded { prompt_tokens: usize, max_tokens: usize, limit: usize },
-    #[error("{0} is not supported yet")]
+    #[error("{0} is not supported")]
     Unsupported(&'static str),
     #[error(transparent)]
     Tools(#[from] ToolError),
@@ -86,7 +97,12 @@ struct Prepared {
 impl Pipeline {
     pub fn new(text: TextAssets, engine: EngineHandle) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        Self { text: Arc::new(text), engine, text_permits: Arc::new(Semaphore::new(cores)) }
+        Self {
+            text: Arc::new(text),
+            engine,
+            text_permits: Arc::new(Semaphore::new(cores)),
+            grammars: Arc::default(),
+        }
     }
 
     pub fn engine(&self) -> &EngineHandle {
@@ -99,17 +115,38 @@ impl Pipeline {
 
     /// Refuses here what can be refused; afterwards the stream ends in `Finished` or `Failed`.
     pub async fn run(&self, request: ChatRequest) -> Result<ChatStream, PipelineError> {
+        check(&request)?;
         let meter = request.meter.clone();
-        let prepared = self.prepare(request).await?;
-        let num_prompt_tokens = prepared.generation.prompt.len();
-        let generation = self.engine.submit(prepared.generation)?;
-        let stream = ChatStream::new(
-            &self.text,
-            generation,
-            num_prompt_tokens,
-            prepared.reasoning_open,
-            prepared.stop_strings,
-        );
+        let wanted = Wanted::new(&request, self.text.tool_format())?;
+        let is_grammatical = wanted.as_ref().is_some_and(Wanted::holds_from_the_start);
+        let constraint = match wanted {
+            Some(wanted) => Some(self.grammars.compile(&self.text, wanted).await?),
+            None => None,
+        };
+        let is_constrained = constraint.is_some();
+        let may_call = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        let parts = StreamParts {
+            reasoning: request.reasoning,
+            tools: may_call.then(|| self.text.tool_format()),
+            is_grammatical,
+            ..StreamParts::default()
+        };
+        let max_model_len = self.engine.config().max_model_len;
+        let mut prepared = self
+            .off_the_runtime(move |text| prepare(text, request, is_constrained, max_model_len))
+            .await?;
+        if !is_grammatical && let Some(budget) = &mut prepared.generation.reasoning_budget {
+            // Before free text the model itself writes the space that it wants.
+            budget.leading_ids = Arc::from([]);
+        }
+        let parts = StreamParts {
+            num_prompt_tokens: prepared.generation.prompt.len(),
+            reasoning_open: prepared.reasoning_open,
+            ..parts
+        };
+        let constraint = constraint.map(|it| Box::new(it) as Box<dyn TokenConstraint>);
+        let generation = self.engine.submit_constrained(prepared.generation, constraint)?;
+        let stream = ChatStream::new(&self.text, generation, parts, prepared.stop_strings);
         Ok(stream.metered(meter))
     }
 
@@ -119,65 +156,66 @@ impl Pipeline {
         input: Input,
         tools: &[ToolSpec],
     ) -> Result<usize, PipelineError> {
-        let mut request = ChatRequest::new(input);
-        request.tools = tools.to_vec();
-        Ok(self.prepare(request).await?.generation.prompt.len())
+        check_tools(tools, &ToolChoice::Auto)?;
+        let tools = tools.to_vec();
+        let count = move |text: &TextAssets| Ok(prompt::encode(text, &input, &tools)?.ids.len());
+        self.off_the_runtime(count).await
     }
 
     /// Templates and tokenizers can be busy for a second on a long prompt, so they run off the
     /// asynchronous runtime.
-    async fn prepare(&self, request: ChatRequest) -> Result<Prepared, PipelineError> {
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&TextAssets) -> Result<T, PipelineError> + Send + 'static,
+    ) -> Result<T, PipelineError> {
         let permits = Arc::clone(&self.text_permits);
         let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
         let text = Arc::clone(&self.text);
-        let max_model_len = self.engine.config().max_model_len;
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            prepare(&text, request, max_model_len)
+            work(&text)
         });
         task.await.map_err(|_| PipelineError::Panicked)?
     }
 }
 
+fn check(request: &ChatRequest) -> Result<(), PipelineError> {
+    check_tools(&request.tools, &request.tool_choice)?;
+    if request.logprobs.is_some_and(|count| count > limits::LOGPROBS_MAX) {
+        return Err(PipelineError::Unsupported("more than 20 log probabilities beside a token"));
+    }
+    const { assert!(limits::LOGPROBS_MAX == 20) };
+    Ok(())
+}
+
 fn prepare(
     text: &TextAssets,
     request: ChatRequest,
+    is_constrained: bool,
     max_model_len: usize,
 ) -> Result<Prepared, PipelineError> {
     let stop_strings = StopStrings::new(&request.stop_sequences)?;
-    let Input::Messages(messages) = &request.input else {
-        return Err(PipelineError::Unsupported("a prompt without messages"));
-    };
-    if !request.tools.is_empty() {
-        return Err(PipelineError::Unsupported("the use of tools"));
-    }
-    if request.output_format != OutputFormat::Text {
-        return Err(PipelineError::Unsupported("an output format"));
-    }
-    if request.logprobs.is_some() {
-        return Err(PipelineError::Unsupported("logprobs"));
-    }
-    if request.reasoning != ReasoningFormat::Split {
-        return Err(PipelineError::Unsupported("reasoning within the text"));
-    }
-    let template = text.template.as_ref().ok_or(PipelineError::NoTemplate)?;
-    let input = TemplateInput { messages, add_generation_prompt: true };
-    let rendered = template.render(&input)?;
-    let reasoning_open =
-        text.reasoning.as_ref().is_some_and(|tags| rendered.ends_with_open_tag(&tags.open));
-    let prompt = text.tokenizer.encode_prompt(&rendered)?;
-    let max_tokens = max_tokens(prompt.len(), request.max_tokens, max_model_len)?;
+    let Encoded { ids, reasoning_open } = prompt::encode(text, &request.input, &request.tools)?;
+    let max_tokens = max_tokens(ids.len(), request.max_tokens, max_model_len)?;
+    // A constraint holds outside the reasoning part only, so the engine has to know where that is.
+    let unlimited = is_constrained.then_some(usize::MAX);
     let reasoning_budget = match (request.reasoning_budget, &text.reasoning) {
-        (None, _) => None,
         (Some(_), None) => return Err(PipelineError::NoReasoning),
-        (Some(budget), Some(tags)) => Some(reasoning_budget(text, tags, budget, reasoning_open)?),
+        (None, None) => None,
+        (budget, Some(tags)) => budget
+            .or(unlimited)
+            .map(|budget| reasoning_budget(text, tags, budget, reasoning_open))
+            .transpose()?,
     };
     let generation = GenerationRequest {
-        prompt,
+        prompt: ids,
         max_tokens,
         stop_ids: Arc::clone(&text.stop_ids),
         sampling: sampling::resolve(request.sampling, text.sampling),
         reasoning_budget,
+        priority: request.priority,
+        cache_salt: request.tenant,
+        logprobs: request.logprobs,
     };
     Ok(Prepared { generation, stop_strings, reasoning_open })
 }
@@ -210,12 +248,14 @@ fn reasoning_budget(
 ) -> Result<ReasoningBudget, PipelineError> {
     let mut closing_ids = text.tokenizer.encode("\n")?;
     closing_ids.push(tags.close_id);
-    closing_ids.extend(text.tokenizer.encode("\n\n")?);
+    let leading_ids = text.tokenizer.encode("\n\n")?;
+    closing_ids.extend(&leading_ids);
     Ok(ReasoningBudget {
         max_tokens,
         starts_open,
         open_id: tags.open_id,
         close_id: tags.close_id,
         closing_ids: closing_ids.into(),
+        leading_ids: leading_ids.into(),
     })
 }

@@ -4,21 +4,47 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
+
 use crate::chat::{
     Detokenizer, ReasoningParser, ReasoningTags, Segment, StopOutput, StopStrings, TextAssets,
+    Tokenizer, ToolFormat, ToolParser, ToolSegment,
 };
-use crate::engine::{FinishReason, Generation, GenerationError, GenerationSummary, TokenEvent};
-use crate::pipeline::{ChatEvent, ChatSummary, StopReason, Timing, TokenMeter, Usage};
+use crate::engine::{
+    FinishReason, Generation, GenerationError, GenerationSummary, TokenEvent, TokenLogprobs,
+};
+use crate::pipeline::{
+    ChatEvent, ChatSummary, ReasoningFormat, StopReason, Timing, TokenLogprob, TokenMeter, Usage,
+};
+
+/// What the way back needs to know of the way there.
+#[derive(Debug, Default)]
+pub(super) struct StreamParts {
+    pub(super) num_prompt_tokens: usize,
+    /// The prompt ended by opening the reasoning part.
+    pub(super) reasoning_open: bool,
+    pub(super) reasoning: ReasoningFormat,
+    /// The model may call tools.
+    pub(super) tools: Option<ToolFormat>,
+    /// A grammar holds for the whole answer, so no tag of reasoning in it is one.
+    pub(super) is_grammatical: bool,
+}
 
 /// Dropping the stream cancels the request and frees its blocks.
 #[derive(Debug)]
 pub struct ChatStream {
     /// `None` once the final event is pending or was taken.
     generation: Option<Generation>,
+    tokenizer: Arc<Tokenizer>,
     detokenizer: Detokenizer,
     reasoning_parser: ReasoningParser,
+    is_grammatical: bool,
+    tool_parser: Option<ToolParser>,
     stop_strings: StopStrings,
     pending: VecDeque<ChatEvent>,
+    /// Of the token that comes next.
+    logprobs: Option<Box<TokenLogprobs>>,
     reasoning_counter: ReasoningCounter,
     usage: Usage,
     started_at: Instant,
@@ -43,19 +69,26 @@ impl ChatStream {
     pub(super) fn new(
         text: &TextAssets,
         generation: Generation,
-        num_prompt_tokens: usize,
-        reasoning_open: bool,
+        parts: StreamParts,
         stop_strings: StopStrings,
     ) -> Self {
         let tags = text.reasoning.as_ref();
+        let (split_tags, starts_open) = match parts.reasoning {
+            ReasoningFormat::Split => (tags, parts.reasoning_open),
+            ReasoningFormat::Inline => (None, false),
+        };
         Self {
             generation: Some(generation),
+            tokenizer: Arc::clone(&text.tokenizer),
             detokenizer: Detokenizer::new(Arc::clone(&text.tokenizer)),
-            reasoning_parser: ReasoningParser::new(tags, reasoning_open),
+            reasoning_parser: ReasoningParser::new(split_tags, starts_open),
+            is_grammatical: parts.is_grammatical,
+            tool_parser: parts.tools.map(ToolParser::new),
             stop_strings,
             pending: VecDeque::new(),
-            reasoning_counter: ReasoningCounter::new(tags, reasoning_open),
-            usage: Usage { prompt_tokens: num_prompt_tokens, ..Usage::default() },
+            logprobs: None,
+            reasoning_counter: ReasoningCounter::new(tags, parts.reasoning_open),
+            usage: Usage { prompt_tokens: parts.num_prompt_tokens, ..Usage::default() },
             started_at: Instant::now(),
             first_token: None,
             meter: None,
@@ -75,6 +108,7 @@ impl ChatStream {
             }
             match self.generation.as_mut()?.next().await {
                 Some(TokenEvent::Token(id)) => self.push_token(id),
+                Some(TokenEvent::Logprobs(logprobs)) => self.logprobs = Some(logprobs),
                 Some(TokenEvent::Finished(summary)) => self.finish(&summary),
                 Some(TokenEvent::Failed(error)) => self.fail(error),
                 None => self.fail(GenerationError::EngineStopped),
@@ -85,7 +119,13 @@ impl ChatStream {
     fn push_token(&mut self, id: u32) {
         self.first_token.get_or_insert_with(|| self.started_at.elapsed());
         self.usage.generated_tokens += 1;
-        self.usage.reasoning_tokens += usize::from(self.reasoning_counter.push(id));
+        let part = self.reasoning_counter.push(id);
+        self.usage.reasoning_tokens += usize::from(part == TokenPart::Reasoning);
+        let logprobs = self.logprobs.take().filter(|_| part == TokenPart::Answer);
+        if let Some(logprobs) = logprobs {
+            let event = ChatEvent::Logprobs(vec![token_logprob(&self.tokenizer, &logprobs)]);
+            self.pending.push_back(event);
+        }
         let text = self.detokenizer.push(id);
         if !text.is_empty() {
             let segments = self.reasoning_parser.push(&text);
@@ -103,17 +143,50 @@ impl ChatStream {
             match segment {
                 // No stop string spans a stretch of reasoning.
                 Segment::Reasoning(text) => {
-                    let held_back = self.stop_strings.finish();
-                    if !self.emit_text(held_back) {
+                    if !self.release_text() {
                         self.emit(ChatEvent::Reasoning, text);
                     }
                 }
                 Segment::Text(text) => {
-                    let output = self.stop_strings.push(&text);
-                    self.emit_text(output);
+                    if self.is_grammatical {
+                        self.reasoning_parser.answer_has_begun();
+                    }
+                    let segments = match &mut self.tool_parser {
+                        Some(parser) => parser.push(&text),
+                        None => vec![ToolSegment::Text(text)],
+                    };
+                    self.push_tool_segments(segments);
                 }
             }
         }
+    }
+
+    fn push_tool_segments(&mut self, segments: Vec<ToolSegment>) {
+        for segment in segments {
+            if self.generation.is_none() {
+                return;
+            }
+            match segment {
+                ToolSegment::Text(text) => {
+                    let output = self.stop_strings.push(&text);
+                    self.emit_text(output);
+                }
+                ToolSegment::Start { name } => {
+                    if !self.release_text() {
+                        let event = ChatEvent::ToolCallStart { id: tool_call_id(), name };
+                        self.pending.push_back(event);
+                    }
+                }
+                ToolSegment::Arguments(text) => self.emit(ChatEvent::ToolCallArguments, text),
+                ToolSegment::End => self.pending.push_back(ChatEvent::ToolCallEnd),
+            }
+        }
+    }
+
+    /// Sends what is held back for a stop string; whether it was one.
+    fn release_text(&mut self) -> bool {
+        let held_back = self.stop_strings.finish();
+        self.emit_text(held_back)
     }
 
     /// Whether a stop string was found, which ends the answer.
@@ -136,11 +209,17 @@ impl ChatStream {
         let mut segments = self.reasoning_parser.push(&text);
         segments.extend(self.reasoning_parser.finish());
         self.push_segments(segments);
-        let held_back = self.stop_strings.finish();
-        if self.generation.is_none() || self.emit_text(held_back) {
+        let segments = self.tool_parser.as_mut().map(ToolParser::finish).unwrap_or_default();
+        self.push_tool_segments(segments);
+        if self.generation.is_none() || self.release_text() {
             return;
         }
+        let tools = self.tool_parser.as_ref();
         self.end(match summary.reason {
+            FinishReason::Stop if tools.is_some_and(ToolParser::is_malformed) => {
+                StopReason::MalformedToolUse
+            }
+            FinishReason::Stop if tools.is_some_and(|it| it.num_calls() > 0) => StopReason::ToolUse,
             FinishReason::Stop => StopReason::EndTurn,
             FinishReason::MaxTokens => StopReason::MaxTokens,
             FinishReason::ContextFull => StopReason::ContextWindowExceeded,
@@ -151,6 +230,7 @@ impl ChatStream {
     fn end(&mut self, stop_reason: StopReason) {
         if let Some(generation) = self.generation.take() {
             self.usage.cached_prompt_tokens = generation.num_cached_tokens();
+            self.usage.written_prompt_tokens = generation.num_written_tokens();
         }
         let timing = Timing { first_token: self.first_token, total: self.started_at.elapsed() };
         let summary = ChatSummary { stop_reason, usage: self.usage, timing };
@@ -163,7 +243,33 @@ impl ChatStream {
     }
 }
 
-/// Counts the tokens between the tags, the tags themselves excluded.
+/// In the form of Bedrock's own.
+fn tool_call_id() -> String {
+    format!("tooluse_{}", URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes()))
+}
+
+fn token_logprob(tokenizer: &Tokenizer, logprobs: &TokenLogprobs) -> TokenLogprob {
+    let spelled = |id: u32| {
+        let bytes = tokenizer.token_bytes(id).to_vec();
+        (String::from_utf8_lossy(&bytes).into_owned(), bytes)
+    };
+    let (text, bytes) = spelled(logprobs.token);
+    let top = logprobs.top.iter().map(|&(id, logprob)| {
+        let (text, bytes) = spelled(id);
+        (text, bytes, logprob)
+    });
+    TokenLogprob { text, bytes, logprob: logprobs.logprob, top: top.collect() }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TokenPart {
+    Reasoning,
+    /// One of the tags.
+    Tag,
+    Answer,
+}
+
+/// Tells the tokens between the tags from the others.
 #[derive(Debug)]
 struct ReasoningCounter {
     /// Ids that open and close the reasoning part.
@@ -176,19 +282,14 @@ impl ReasoningCounter {
         Self { ids: tags.map(|tags| (tags.open_id, tags.close_id)), open }
     }
 
-    /// Whether this token belongs to the reasoning.
-    fn push(&mut self, id: u32) -> bool {
+    fn push(&mut self, id: u32) -> TokenPart {
         match self.ids {
-            Some((open_id, _)) if id == open_id => {
-                self.open = true;
-                false
+            Some((open_id, close_id)) if id == open_id || id == close_id => {
+                self.open = id == open_id;
+                TokenPart::Tag
             }
-            Some((_, close_id)) if id == close_id => {
-                self.open = false;
-                false
-            }
-            Some(_) => self.open,
-            None => false,
+            Some(_) if self.open => TokenPart::Reasoning,
+            Some(_) | None => TokenPart::Answer,
         }
     }
 }

@@ -1,6 +1,35 @@
 //! What an answer must look like, as a grammar over tokens.
+//!
+//! llguidance compiles JSON schemas, regular expressions and Lark grammars, and says before each
+//! token which ones may follow. Here is what it is not asked to do: limits on what is compiled and
+//! on what a step may cost, a bounded cache, and the way to a valid end when the room for an answer
+//! runs out ([`GrammarMatcher::accept`]).
 
+mod compiler;
+mod matcher;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
 use thiserror::Error;
+
+pub use compiler::GrammarCompiler;
+pub use matcher::{GrammarMatcher, MatchError};
+pub(in crate::chat) use schema::prepared;
+
+/// Where a grammar comes from.
+#[derive(Clone, PartialEq)]
+pub enum GrammarSource {
+    JsonObject,
+    JsonSchema(Value),
+    /// The whole text matches.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// llguidance's dialect of Lark.
+    Lark(String),
+}
 
 /// Why a grammar is not used. Says what the client wrote, never what was generated.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

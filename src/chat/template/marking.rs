@@ -41,6 +41,11 @@ impl std::fmt::Debug for Prompt {
 }
 
 impl Prompt {
+    /// A text in which the spelling of a control token is a control token.
+    pub fn raw(text: String) -> Self {
+        Self { marked: text, stand_ins: Vec::new(), plain: Vec::new() }
+    }
+
     /// Exactly what Jinja2 would have rendered.
     pub fn text(&self) -> String {
         self.unmark(&self.marked).into_owned()
@@ -106,11 +111,12 @@ impl<'a> Marking<'a> {
         Self { contents, special_tokens, stand_ins }
     }
 
-    /// `text` is what the contents render to and `render` renders others in their place.
+    /// `text` is what the contents render to; `render` renders them as the function that it is given
+    /// changes them.
     pub(super) fn apply(
         self,
         text: String,
-        render: impl Fn(&[String]) -> Result<String, TemplateError>,
+        render: impl Fn(&dyn Fn(&str) -> String) -> Result<String, TemplateError>,
     ) -> Result<Prompt, TemplateError> {
         let Some(stand_ins) = &self.stand_ins else { return self.unmarked(text) };
         if stand_ins.is_empty() {
@@ -118,9 +124,8 @@ impl<'a> Marking<'a> {
         }
         // Where the template goes another way, or nowhere, it has looked at a stand-in.
         let attempt = |plain: &[&str]| {
-            let contents: Vec<String> =
-                self.contents.iter().map(|content| mark(stand_ins, plain, content)).collect();
-            render(&contents).ok().filter(|marked| unmark(stand_ins, marked) == text)
+            let rendered = render(&|content: &str| mark(stand_ins, plain, content));
+            rendered.ok().filter(|marked| unmark(stand_ins, marked) == text)
         };
         let mut plain = Vec::new();
         let mut marked = attempt(&plain);

@@ -8,14 +8,16 @@
 //! [`marking`] says how the two are told apart.
 
 mod clock;
+mod conversation;
 mod marking;
 mod python;
 
 use minijinja::{Environment, ErrorKind, Value};
 use thiserror::Error;
 
-use crate::chat::{Message, Role, Tokenizer};
+use crate::chat::{Message, Tokenizer, ToolFormat, ToolSpec};
 use crate::limits;
+use conversation::Conversation;
 pub use marking::Prompt;
 use marking::{Marking, edge_characters};
 use python::Refusal;
@@ -30,12 +32,14 @@ pub struct ChatTemplate {
     eos_token: Option<String>,
     special_tokens: Vec<String>,
     edge_characters: Vec<char>,
+    tool_format: ToolFormat,
 }
 
 #[derive(Debug, Clone)]
 pub struct TemplateInput<'a> {
     /// A system message, if any, comes first.
     pub messages: &'a [Message],
+    pub tools: &'a [ToolSpec],
     pub add_generation_prompt: bool,
 }
 
@@ -68,46 +72,39 @@ impl ChatTemplate {
             .map_err(|error| TemplateError::Invalid(error.to_string()))?;
         let special_tokens: Vec<String> = tokenizer.special_tokens().map(str::to_owned).collect();
         let edge_characters = edge_characters(&special_tokens);
-        Ok(Self { environment, bos_token, eos_token, special_tokens, edge_characters })
+        let tool_format = ToolFormat::of_template(source);
+        Ok(Self { environment, bos_token, eos_token, special_tokens, edge_characters, tool_format })
+    }
+
+    /// How the model is told about tools and calls them.
+    pub fn tool_format(&self) -> ToolFormat {
+        self.tool_format
     }
 
     /// Text as Jinja2 would have rendered it, with content told apart from scaffolding.
     pub fn render(&self, input: &TemplateInput<'_>) -> Result<Prompt, TemplateError> {
-        let contents: Vec<&str> =
-            input.messages.iter().map(|message| message.content.as_str()).collect();
-        let text = self.render_text(input, &contents)?;
-        let marking = Marking::new(&self.edge_characters, &self.special_tokens, &contents);
-        marking.apply(text, |marked| {
-            let marked: Vec<&str> = marked.iter().map(String::as_str).collect();
-            self.render_text(input, &marked)
-        })
+        let conversation = Conversation::new(input, self.tool_format)?;
+        let contents = conversation.contents();
+        let render = |mark: &dyn Fn(&str) -> String| {
+            let add_generation_prompt = input.add_generation_prompt;
+            self.render_text(&conversation, &contents, add_generation_prompt, mark)
+        };
+        let text = render(&str::to_owned)?;
+        Marking::new(&self.edge_characters, &self.special_tokens, &contents).apply(text, render)
     }
 
     fn render_text(
         &self,
-        input: &TemplateInput<'_>,
+        conversation: &Conversation<'_>,
         contents: &[&str],
+        add_generation_prompt: bool,
+        mark: &dyn Fn(&str) -> String,
     ) -> Result<String, TemplateError> {
-        let messages: Vec<Value> = input
-            .messages
-            .iter()
-            .zip(contents)
-            .map(|(message, content)| {
-                let role = match message.role {
-                    Role::System => "system",
-                    Role::User => "user",
-                    Role::Assistant => "assistant",
-                    Role::Tool => "tool",
-                };
-                Value::from_pairs([("role", role), ("content", content)])
-            })
-            .collect();
-        let none = Value::from(());
         let mut context = vec![
-            ("messages", messages.into()),
-            ("tools", none.clone()),
-            ("documents", none),
-            ("add_generation_prompt", input.add_generation_prompt.into()),
+            ("messages", conversation.messages(mark).into()),
+            ("tools", conversation.tools(mark)),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", add_generation_prompt.into()),
         ];
         // A token that the checkpoint does not have is undefined, not none.
         for (name, token) in [("bos_token", &self.bos_token), ("eos_token", &self.eos_token)] {

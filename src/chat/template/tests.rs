@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::chat::fixture;
+use crate::chat::{Role, fixture};
 
 fn message(role: Role, content: &str) -> Message {
     Message::new(role, content)
@@ -16,7 +16,11 @@ fn template(source: &str) -> ChatTemplate {
 
 fn render(source: &str, content: &str) -> Result<Prompt, TemplateError> {
     let messages = [message(Role::User, content)];
-    template(source).render(&TemplateInput { messages: &messages, add_generation_prompt: true })
+    template(source).render(&TemplateInput {
+        messages: &messages,
+        tools: &[],
+        add_generation_prompt: true,
+    })
 }
 
 fn text(source: &str, content: &str) -> String {
@@ -143,11 +147,11 @@ fn a_long_conversation_is_not_a_runaway() {
     let messages: Vec<Message> = (0..5_000)
         .flat_map(|_| [message(Role::User, "hi <think>"), message(Role::Assistant, "hi </think>")])
         .collect();
-    let input = TemplateInput { messages: &messages, add_generation_prompt: true };
+    let input = TemplateInput { messages: &messages, tools: &[], add_generation_prompt: true };
     let prompt = template(fixture::TEMPLATE).render(&input).unwrap();
     assert!(prompt.ends_with_open_tag("<think>"));
     let long = [message(Role::User, &"<think> text ".repeat(100_000))];
-    let input = TemplateInput { messages: &long, add_generation_prompt: true };
+    let input = TemplateInput { messages: &long, tools: &[], add_generation_prompt: true };
     let prompt = template(fixture::TEMPLATE).render(&input).unwrap();
     assert!(prompt.text().contains(&long[0].content));
 }

@@ -27,7 +27,7 @@ fn prompt(messages: &[(Role, &str)]) -> Prompt {
     let template = ChatTemplate::new(fixture::TEMPLATE, &tokenizer, bos, None).unwrap();
     let messages: Vec<Message> =
         messages.iter().map(|&(role, content)| Message::new(role, content)).collect();
-    let input = TemplateInput { messages: &messages, add_generation_prompt: true };
+    let input = TemplateInput { messages: &messages, tools: &[], add_generation_prompt: true };
     template.render(&input).unwrap()
 }
 
@@ -152,7 +152,7 @@ fn the_beginning_of_a_prompt_is_there_once() {
     assert_eq!(count(tokenizer.encode_prompt(&written).unwrap()), 1);
     let template = ChatTemplate::new("{{ messages[0].content }}", &tokenizer, None, None).unwrap();
     let messages = [Message::new(Role::User, "hi")];
-    let input = TemplateInput { messages: &messages, add_generation_prompt: true };
+    let input = TemplateInput { messages: &messages, tools: &[], add_generation_prompt: true };
     let unwritten = template.render(&input).unwrap();
     let ids = tokenizer.encode_prompt(&unwritten).unwrap();
     assert_eq!(ids, [bos_id, tokenizer.id_of("hi").unwrap()]);

@@ -36,6 +36,7 @@ fn prompts_that_cannot_be_computed_are_refused() {
         open_id: 1,
         close_id: 2,
         closing_ids: Arc::from([2, last + 1]),
+        leading_ids: Arc::from([]),
     };
     let request = |sampling, reasoning_budget| GenerationRequest {
         sampling,

@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Rig, VOCAB_SIZE, alone, config};
-use crate::engine::{EngineConfig, GenerationRequest, ReasoningBudget, SamplingParams, TokenEvent};
+use super::constraint::Brackets;
+use super::{Rig, VOCAB_SIZE, alone_constrained, config, request};
+use crate::engine::{
+    EngineConfig, GenerationRequest, Priority, ReasoningBudget, SamplingParams, TokenConstraint,
+    TokenEvent,
+};
 use crate::limits::PREEMPTIONS_PER_REQUEST_MAX;
 use crate::model::toy::ToyLm;
 
 #[derive(Debug, Clone)]
 struct Arrival {
     request: GenerationRequest,
+    constrained: bool,
     step: usize,
     /// Steps after its arrival at which the client goes away.
     leaves_after: Option<usize>,
@@ -23,6 +28,12 @@ struct Load {
     num_blocks: usize,
     config: EngineConfig,
     arrivals: Vec<Arrival>,
+}
+
+impl Arrival {
+    fn constraint(&self) -> Option<Box<dyn TokenConstraint>> {
+        self.constrained.then(|| Box::new(Brackets::default()) as Box<dyn TokenConstraint>)
+    }
 }
 
 /// Prompts begin with a piece of one of two texts, so that they share prefixes of every length.
@@ -56,18 +67,31 @@ fn reasoning() -> impl Strategy<Value = Option<ReasoningBudget>> {
             open_id: 20,
             close_id: 21,
             closing_ids: Arc::from([3, 21, 4]),
+            leading_ids: Arc::from([4]),
         }
     }))
 }
 
 fn arrival() -> impl Strategy<Value = Arrival> {
-    (prompt(), 0usize..40, sampling(), reasoning(), 0usize..40, prop::option::of(0usize..25))
-        .prop_map(|(prompt, max_tokens, sampling, reasoning_budget, step, leaves_after)| {
-            let stop_ids = Arc::from([22]);
-            let request =
-                GenerationRequest { prompt, max_tokens, stop_ids, sampling, reasoning_budget };
-            Arrival { request, step, leaves_after }
-        })
+    let times = (0usize..40, prop::option::of(0usize..25));
+    let priority = prop::sample::select(vec![Priority::Low, Priority::Normal, Priority::High]);
+    let salt = prop::sample::select(vec![None, Some("a"), Some("b")]);
+    let kind = (priority, salt, any::<bool>());
+    (prompt(), 0usize..40, sampling(), reasoning(), kind, times).prop_map(
+        |(prompt, max_tokens, sampling, reasoning_budget, (priority, salt, constrained), times)| {
+            let (step, leaves_after) = times;
+            let request = GenerationRequest {
+                max_tokens,
+                stop_ids: Arc::from([22]),
+                sampling,
+                reasoning_budget,
+                priority,
+                cache_salt: salt.map(Arc::from),
+                ..request(&prompt)
+            };
+            Arrival { request, constrained, step, leaves_after }
+        },
+    )
 }
 
 fn load() -> impl Strategy<Value = Load> {
@@ -108,7 +132,8 @@ fn run(load: &Load) -> Rig {
     let mut next = 0;
     while next < load.arrivals.len() || rig.core.has_work() {
         while load.arrivals.get(next).is_some_and(|arrival| arrival.step <= num_steps) {
-            rig.submit(load.arrivals[next].request.clone()).unwrap();
+            let arrival = &load.arrivals[next];
+            rig.submit_constrained(arrival.request.clone(), arrival.constraint()).unwrap();
             next += 1;
         }
         for index in 0..rig.clients.len() {
@@ -131,7 +156,8 @@ proptest! {
     fn a_request_is_answered_as_if_it_were_alone(load in load()) {
         let rig = run(&load);
         for (client, arrival) in rig.clients.iter().zip(&load.arrivals) {
-            let reference = alone(arrival.request.clone(), load.config.max_model_len);
+            let (request, constraint) = (arrival.request.clone(), arrival.constraint());
+            let reference = alone_constrained(request, constraint, load.config.max_model_len);
             if let Some(end) = &client.end {
                 prop_assert_eq!(&client.tokens, &reference.tokens);
                 let (TokenEvent::Finished(end), Some(TokenEvent::Finished(expected))) =

@@ -135,6 +135,7 @@ fn a_model_that_never_stops_ends_at_its_limits() {
         open_id: 10,
         close_id: 11,
         closing_ids: Arc::from([9, 11, 9]),
+        leading_ids: Arc::from([]),
     };
     let asked = GenerationRequest { reasoning_budget: Some(budget), ..request(&[1]) };
     let (tokens, end) = collect(start(looping()).submit(asked).unwrap());
@@ -157,6 +158,7 @@ fn a_reasoning_part_that_loops_is_closed_and_the_answer_follows() {
         open_id: 5,
         close_id: 11,
         closing_ids: Arc::from([11]),
+        leading_ids: Arc::from([]),
     };
     let asked = GenerationRequest {
         reasoning_budget: Some(budget),

@@ -3,11 +3,13 @@
 
 mod admission;
 mod cancellation;
+mod constraint;
 mod equality;
 mod failure;
 mod lifecycle;
 mod overhead;
 mod preemption;
+mod priority;
 mod soak;
 
 use std::sync::{Arc, mpsc};
@@ -20,7 +22,8 @@ use crate::engine::gate::Shared;
 use crate::engine::sequence::SequenceId;
 use crate::engine::{
     Engine, EngineConfig, EngineHandle, EngineStats, Generation, GenerationRequest,
-    GenerationSummary, SamplingParams, SubmitError, TokenEvent,
+    GenerationSummary, Priority, SamplingParams, SubmitError, TokenConstraint, TokenEvent,
+    TokenLogprobs,
 };
 use crate::model::toy::{ToyLm, ToyReply};
 
@@ -44,6 +47,9 @@ pub(super) fn request(prompt: &[u32]) -> GenerationRequest {
         stop_ids: Arc::from([]),
         sampling: greedy(),
         reasoning_budget: None,
+        priority: Priority::Normal,
+        cache_salt: None,
+        logprobs: None,
     }
 }
 
@@ -65,6 +71,7 @@ struct Client {
     /// `None` once the client went away.
     events: Option<UnboundedReceiver<TokenEvent>>,
     tokens: Vec<u32>,
+    logprobs: Vec<TokenLogprobs>,
     end: Option<TokenEvent>,
 }
 
@@ -77,6 +84,7 @@ impl Client {
                     assert_eq!(self.end, None, "a token after the end");
                     self.tokens.push(token);
                 }
+                Ok(TokenEvent::Logprobs(logprobs)) => self.logprobs.push(*logprobs),
                 Ok(end) => assert_eq!(self.end.replace(end), None, "a request ends once"),
                 Err(TryRecvError::Empty) => {
                     assert_eq!(self.end, None, "the channel closes after the end");
@@ -108,10 +116,25 @@ impl Rig {
     }
 
     fn submit(&mut self, request: GenerationRequest) -> Result<usize, SubmitError> {
+        self.submit_constrained(request, None)
+    }
+
+    fn submit_constrained(
+        &mut self,
+        request: GenerationRequest,
+        constraint: Option<Box<dyn TokenConstraint>>,
+    ) -> Result<usize, SubmitError> {
         let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
         let id = self.shared.admit(request.prompt.len(), |_| ())?;
-        self.core.add(Submission { id, request, events, num_cached_tokens: Arc::default() });
-        let client = Client { id, events: Some(receiver), tokens: Vec::new(), end: None };
+        let cache_use = Arc::default();
+        self.core.add(Submission { id, request, events, cache_use, constraint });
+        let client = Client {
+            id,
+            events: Some(receiver),
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
+            end: None,
+        };
         self.clients.push(client);
         Ok(self.clients.len() - 1)
     }
@@ -215,6 +238,14 @@ impl Barrier {
 
 /// The only request on an engine with room to spare and nothing to reuse.
 fn alone(request: GenerationRequest, max_model_len: usize) -> Client {
+    alone_constrained(request, None, max_model_len)
+}
+
+fn alone_constrained(
+    request: GenerationRequest,
+    constraint: Option<Box<dyn TokenConstraint>>,
+    max_model_len: usize,
+) -> Client {
     let config = EngineConfig {
         max_model_len,
         max_num_batched_tokens: 1024,
@@ -222,7 +253,7 @@ fn alone(request: GenerationRequest, max_model_len: usize) -> Client {
         ..config()
     };
     let mut rig = Rig::new(ToyLm::new(VOCAB_SIZE), 16, max_model_len.div_ceil(16), config);
-    rig.submit(request).unwrap();
+    rig.submit_constrained(request, constraint).unwrap();
     rig.run();
     rig.clients.pop().unwrap()
 }

@@ -36,7 +36,7 @@ fn step_per_sequence(num_prompt_tokens: usize, num_waiting: usize) -> Duration {
         let prompt: Vec<u32> = (0..num_prompt_tokens).map(|at| (at * (id + 1)) as u32).collect();
         let asked =
             GenerationRequest { max_tokens: 1000, stop_ids: Arc::from([1, 2]), ..request(&prompt) };
-        scheduler.add(Sequence::new(SequenceId(id as u64), asked, max_model_len));
+        scheduler.add(Sequence::new(SequenceId(id as u64), asked, None, max_model_len));
     }
     let mut input = ModelInput::default();
     let mut events = StepEvents::default();
@@ -48,9 +48,9 @@ fn step_per_sequence(num_prompt_tokens: usize, num_waiting: usize) -> Duration {
         rows.extend(batch.seqs.iter().map(|seq| match seq.logits {
             LogitsUse::None => RowOutcome::NoLogits,
             LogitsUse::Check => RowOutcome::Finite,
-            LogitsUse::Sample => RowOutcome::Sampled(7),
+            LogitsUse::Sample => RowOutcome::Sampled(7, None),
         }));
-        scheduler.commit(&batch, &rows, &mut events);
+        scheduler.commit(&batch, &mut rows, &mut events);
         events.clear();
         batch.seqs.len() == NUM_SEQS && batch.num_rows() == NUM_SEQS
     };
@@ -105,7 +105,7 @@ fn a_row_is_sampled_faster_than_sorted() {
     for (name, params) in cases {
         let timed_sample = |index| {
             let start = Instant::now();
-            black_box(sampler.sample(&logits, &params, &[], index));
+            black_box(sampler.sample(&logits, None, &params, &[], index));
             start.elapsed()
         };
         let cost = (0..5).map(timed_sample).min().unwrap();
