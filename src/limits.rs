@@ -101,8 +101,6 @@ pub const PRIORITY_HEAD_START: u64 = 1_024;
 /// A reasoning part is closed when the shortest valid answer would not leave room for this many
 /// times its own tokens, as long as the answer's share is no more than half of what is generated.
 pub const ANSWER_RESERVE_FACTOR: usize = 4;
-/// Alternatives that a client may ask for beside each token, as OpenAI has it.
-pub const LOGPROBS_MAX: usize = 20;
 
 // ---- format ----
 
@@ -267,10 +265,6 @@ pub const PROMPTS_MAX: usize = 16;
 pub const COMPLETION_TOKENS_DEFAULT: usize = 16;
 /// Alternatives to each token, as OpenAI's API says.
 pub const TOP_LOGPROBS_MAX: usize = 20;
-/// Tools of one request, as OpenAI's API says; each takes its share of the prompt.
-pub const TOOLS_MAX: usize = 128;
-/// As OpenAI's API and the service model of Bedrock say.
-pub const TOOL_NAME_CHARS_MAX: usize = 64;
 /// As OpenAI's API says.
 pub const OPENAI_METADATA_KEY_CHARS_MAX: usize = 64;
 pub const OPENAI_METADATA_VALUE_CHARS_MAX: usize = 512;

@@ -19,7 +19,7 @@ use crate::model::{CausalLm, KvCache};
 /// one more for each that is dropped.
 #[derive(Debug)]
 enum Command {
-    Submit(Submission),
+    Submit(Box<Submission>),
     Abort(SequenceId),
 }
 
@@ -100,7 +100,7 @@ fn serve(core: &mut Core, commands: &mpsc::Receiver<Command>) {
 
 fn apply(core: &mut Core, command: Command) {
     match command {
-        Command::Submit(submission) => core.add(submission),
+        Command::Submit(submission) => core.add(*submission),
         Command::Abort(id) => core.abort(id),
     }
 }
@@ -131,7 +131,7 @@ impl EngineHandle {
             // ends as failed.
             let cache_use = Arc::clone(&cache_use);
             let submission = Submission { id, request, events, cache_use, constraint };
-            let _ = self.commands.send(Command::Submit(submission));
+            let _ = self.commands.send(Command::Submit(Box::new(submission)));
         })?;
         let commands = self.commands.clone();
         Ok(Generation { id, events: receiver, cache_use, commands, ended: false })

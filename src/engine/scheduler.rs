@@ -228,8 +228,8 @@ impl Scheduler {
     /// Blocks that must remain when `candidate` has got its first `num_blocks`.
     ///
     /// Usually one for each running sequence, as the next token may need it. For a candidate that
-    /// was preempted too often, all that it and the running ones can still ask for: then it is never
-    /// preempted again, since it goes ahead of those to come and all others have enough.
+    /// was preempted too often, all that it and the running ones can still ask for: then it is
+    /// never preempted again, since it goes ahead of those to come and all others have enough.
     fn headroom(&self, candidate: &Sequence, num_blocks: usize) -> usize {
         if candidate.num_preemptions < PREEMPTIONS_PER_REQUEST_MAX {
             return self.running.len();

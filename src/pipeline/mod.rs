@@ -181,10 +181,10 @@ impl Pipeline {
 
 fn check(request: &ChatRequest) -> Result<(), PipelineError> {
     check_tools(&request.tools, &request.tool_choice)?;
-    if request.logprobs.is_some_and(|count| count > limits::LOGPROBS_MAX) {
+    if request.logprobs.is_some_and(|count| count > limits::TOP_LOGPROBS_MAX) {
         return Err(PipelineError::Unsupported("more than 20 log probabilities beside a token"));
     }
-    const { assert!(limits::LOGPROBS_MAX == 20) };
+    const { assert!(limits::TOP_LOGPROBS_MAX == 20) };
     Ok(())
 }
 

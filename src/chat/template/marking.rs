@@ -111,8 +111,8 @@ impl<'a> Marking<'a> {
         Self { contents, special_tokens, stand_ins }
     }
 
-    /// `text` is what the contents render to; `render` renders them as the function that it is given
-    /// changes them.
+    /// `text` is what the contents render to; `render` renders them as the function that it is
+    /// given changes them.
     pub(super) fn apply(
         self,
         text: String,

@@ -1,9 +1,9 @@
 //! How a model is told about tools, and how it calls them.
 //!
-//! Every family of models has its own form of a call ([`CallForm`]). Templates of some families know
-//! tools and are handed them; for the others, tools, calls and results are written into the texts
-//! of the conversation ([`written`]). Either way the form of a call is enforced by a grammar from
-//! its first character on, and read back by [`ToolParser`].
+//! Every family of models has its own form of a call, its [`ToolFormat`]. Templates of some
+//! families know tools and are handed them; for the others, tools, calls and results are written
+//! into the texts of the conversation ([`written`]). Either way the form of a call is enforced by a
+//! grammar from its first character on, and read back by [`ToolParser`].
 
 mod form;
 mod grammar;

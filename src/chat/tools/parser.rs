@@ -113,8 +113,8 @@ impl ToolParser {
             return true;
         }
         let begun = self.held.trim_start();
-        if begun.starts_with(self.form.opener) {
-            self.held = begun[self.form.opener.len()..].to_owned();
+        if let Some(rest) = begun.strip_prefix(self.form.opener) {
+            self.held = rest.to_owned();
             self.state = State::Header;
             return true;
         }
