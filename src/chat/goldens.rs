@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, env, fs, fs::File, io::Read, path::PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::chat::{ChatTemplate, Message, Role, TemplateError, TemplateInput, Tokenizer, fixture};
+use crate::chat::{
+    ChatTemplate, Message, Role, TemplateError, TemplateInput, Tokenizer, ToolCall, ToolSpec,
+    fixture,
+};
 use crate::format::gguf::GgufHeader;
 
 #[derive(Deserialize)]
@@ -18,6 +22,13 @@ struct Conversation {
 struct Turn {
     role: String,
     content: String,
+}
+
+#[derive(Deserialize)]
+struct ToolConversation {
+    messages: Vec<Value>,
+    tools: Vec<Value>,
+    add_generation_prompt: bool,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +74,58 @@ fn templates_render_as_jinja2_renders_them() {
             };
             assert_eq!(found, expected, "{name}, conversation {index}");
         }
+    }
+}
+
+#[test]
+fn templates_are_handed_tools_as_jinja2_hands_them_over() {
+    let conversations: Vec<ToolConversation> = json("tool_conversations.json");
+    let rendered: BTreeMap<String, Vec<String>> = json("tool_rendered.json");
+    let tokenizer = fixture::tokenizer();
+    for (name, expected) in rendered {
+        let source = fs::read_to_string(golden(&format!("templates/{name}.jinja"))).unwrap();
+        let [bos, eos] = [fixture::BOS, fixture::EOS].map(|token| Some(token.to_owned()));
+        let template = ChatTemplate::new(&source, &tokenizer, bos, eos).unwrap();
+        for (index, (conversation, expected)) in conversations.iter().zip(&expected).enumerate() {
+            let messages: Vec<Message> = conversation.messages.iter().map(tool_message).collect();
+            let tools: Vec<ToolSpec> = conversation.tools.iter().map(tool_spec).collect();
+            let add_generation_prompt = conversation.add_generation_prompt;
+            let input = TemplateInput { messages: &messages, tools: &tools, add_generation_prompt };
+            let prompt = template.render(&input).unwrap();
+            assert_eq!(&sha256(&prompt.text()), expected, "{name}, conversation {index}");
+            // No text of the client's, wherever it stands, has become a control token.
+            let ids = tokenizer.encode_prompt(&prompt).unwrap();
+            let control = |id: &u32| tokenizer.token_bytes(*id).is_empty();
+            let tags = ["<think>", "</think>"].map(|tag| tokenizer.special_id(tag));
+            let made = ids.iter().skip(1).find(|id| control(id) || tags.contains(&Some(**id)));
+            assert_eq!(made, None, "{name}, conversation {index}");
+        }
+    }
+}
+
+fn tool_message(value: &Value) -> Message {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let role = match value["role"].as_str().unwrap() {
+        "tool" => Role::Tool,
+        role => message(&Turn { role: role.to_owned(), content: String::new() }).role,
+    };
+    let mut message = Message::new(role, text(&value["content"]));
+    message.tool_call_id = value.get("tool_call_id").map(text);
+    for call in value["tool_calls"].as_array().into_iter().flatten() {
+        let (name, arguments) = (text(&call["function"]["name"]), &call["function"]["arguments"]);
+        let call = ToolCall { id: text(&call["id"]), name, arguments: arguments.to_string() };
+        message.tool_calls.push(call);
+    }
+    message
+}
+
+fn tool_spec(value: &Value) -> ToolSpec {
+    let function = &value["function"];
+    ToolSpec {
+        name: function["name"].as_str().unwrap().to_owned(),
+        description: function["description"].as_str().map(str::to_owned),
+        parameters: function["parameters"].clone(),
+        strict: false,
     }
 }
 

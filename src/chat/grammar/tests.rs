@@ -247,7 +247,9 @@ fn a_hostile_grammar_is_compiled_or_refused_soon() {
         json!({"type": "number", "multipleOf": 0.000_000_123}),
         json!({"$ref": "#"}),
         json!({"allOf": [{"$ref": "#"}]}),
-        json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
+        json!({"$ref": "#/$defs/a", "$defs": {
+            "a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"},
+        }}),
         json!({"enum": (0..5_000).collect::<Vec<u32>>()}),
         json!({"type": "object", "patternProperties": {"^(a+)+$": {}, "^(a|aa)+$": {}}}),
         json!({"type": "string", "pattern": "é".repeat(120), "minLength": "é".repeat(120)}),
