@@ -179,10 +179,9 @@ impl State {
                 weights[head] -= settings.rate * slope / squares[head].sqrt();
             }
         }
-        for head in 0..NUM_HEADS {
-            self.bias_squares[head] += gradient[head] * gradient[head];
-            self.bias[head] -=
-                settings.rate * 0.2 * gradient[head] / self.bias_squares[head].sqrt();
+        for (head, slope) in gradient.iter().enumerate() {
+            self.bias_squares[head] += slope * slope;
+            self.bias[head] -= settings.rate * 0.2 * slope / self.bias_squares[head].sqrt();
         }
     }
 }

@@ -255,12 +255,12 @@ impl State {
         weight: f32,
         settings: &Settings,
     ) {
-        for before in 0..LABELS {
-            for after in 0..LABELS {
+        for (before, row) in gradient.iter().enumerate() {
+            for (after, part) in row.iter().enumerate() {
                 if !can_follow(before, after) {
                     continue;
                 }
-                let slope = gradient[before][after] * weight;
+                let slope = part * weight;
                 self.transition_squares[before][after] += slope * slope;
                 self.transitions[before][after] -=
                     settings.rate * slope / self.transition_squares[before][after].sqrt();
@@ -323,13 +323,13 @@ impl Chain {
     fn pairs(&self, at: usize) -> [[f32; LABELS]; LABELS] {
         let mut pairs = [[0.0; LABELS]; LABELS];
         let mut sum = 0.0;
-        for before in 0..LABELS {
-            for after in 0..LABELS {
+        for (before, row) in pairs.iter_mut().enumerate() {
+            for (after, probability) in row.iter_mut().enumerate() {
                 let pair = self.forward[at - 1][before]
                     * self.steps[before][after]
                     * self.weights[at][after]
                     * self.backward[at][after];
-                pairs[before][after] = pair;
+                *probability = pair;
                 sum += pair;
             }
         }

@@ -270,12 +270,14 @@ fn entities(tokens: &[Token], labels: &[usize], marginals: &[[f32; LABELS]]) -> 
 /// Which kind of entity a label is of, and whether it begins one.
 fn part(label: usize) -> Option<(EntityKind, bool)> {
     const BEGIN: usize = Label::NameBegin as usize;
+    const INSIDE: usize = Label::NameInside as usize;
+    const END: usize = Label::NameEnd as usize;
     const ONLY: usize = Label::NameOnly as usize;
     const ADDRESS: usize = Label::AddressBegin as usize;
     match label {
         0 => None,
         BEGIN | ONLY => Some((EntityKind::Name, true)),
-        ..ONLY => Some((EntityKind::Name, false)),
+        INSIDE | END => Some((EntityKind::Name, false)),
         ADDRESS => Some((EntityKind::Address, true)),
         6 => Some((EntityKind::Address, false)),
         _ => Some((EntityKind::Place, false)),
