@@ -13,6 +13,7 @@ mod refusals;
 mod slow;
 mod stream;
 mod tls;
+mod tools;
 
 use std::net::SocketAddr;
 use std::time::Duration;
