@@ -1,9 +1,9 @@
 //! Linear layers and the embedding, over weights as the checkpoint stores them.
 //!
-//! On the CPU, products with unquantized weights and with blocks of 32 are ours, those with blocks
-//! of 256 are Candle's. Candle would widen 16-bit weights to `f32` (twice the memory and, when
-//! decoding, twice the traffic) or else round the activations to the weights' type, which costs
-//! bf16 models three digits; and it multiplies most blocks of 32 without vector instructions.
+//! On the CPU, products with unquantized weights are ours, and so are those with quantized ones where
+//! there are kernels for them. Candle would widen 16-bit weights to `f32` (twice the memory and,
+//! when decoding, twice the traffic) or else round the activations to the weights' type, which costs
+//! bf16 models three digits; its products with quantized weights differ by batch size.
 
 use std::sync::Arc;
 
@@ -11,12 +11,9 @@ use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{
     CpuStorage, CustomOp1, Device, InplaceOp2, Layout, Module, Result, Shape, Tensor, bail,
 };
-use kernels::{
-    BLOCK_LEN, BlockFormat, Floats, KernelTable, LinearArgs, QuantizedLinearArgs, ROW_TILE,
-    RowBlock,
-};
+use kernels::{Columns, Floats, KernelTable, LinearArgs};
 
-use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
+use super::parallel::{for_each, for_each_chunk, rows_per_chunk};
 use super::storage::{f32_slice, f32_slice_mut};
 use super::weight::{Packed, Storage, Weight};
 
@@ -33,7 +30,6 @@ enum Matrix {
     Candle(QMatMul),
     Packed(Arc<Packed>),
     Dense(Dense),
-    Blocks(Blocks),
 }
 
 impl Linear {
@@ -55,7 +51,6 @@ impl Linear {
                 y
             }
             Matrix::Dense(matrix) => x.apply_op1_no_bwd(matrix)?,
-            Matrix::Blocks(matrix) => x.apply_op1_no_bwd(matrix)?,
         };
         self.add_bias(y)
     }
@@ -91,12 +86,7 @@ impl Matrix {
             GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 if is_cpu => {
                 Self::Dense(Dense(tensor))
             }
-            dtype => match block_format(dtype) {
-                Some(format) if is_cpu && has_block_kernels() => {
-                    Self::Blocks(Blocks { weight: tensor, format })
-                }
-                _ => Self::Candle(QMatMul::from_arc(tensor)?),
-            },
+            _ => Self::Candle(QMatMul::from_arc(tensor)?),
         })
     }
 }
@@ -130,100 +120,15 @@ impl CustomOp1 for Dense {
         };
         let weights = weights.expect("candle's storage is aligned to its elements");
         let table = KernelTable::detect();
-        let mut columns = vec![0f32; n * num_rows];
-        for_each_chunk(&mut columns, DENSE_CHUNK * num_rows, |index, out| {
-            let num_weights = out.len() / num_rows;
+        let mut out = vec![0f32; num_rows * n];
+        let columns = Columns::split(&mut out, n, DENSE_CHUNK).enumerate();
+        for_each(columns, |(index, mut columns)| {
             let start = index * DENSE_CHUNK * k;
-            let weights = weights.slice(start..start + num_weights * k);
-            table.linear(&LinearArgs { weights, rows, num_weights, num_rows, k }, out);
+            let weights = weights.slice(start..start + columns.width() * k);
+            table.linear(&LinearArgs { weights, rows, k }, &mut columns);
         });
-        let out = if num_rows == 1 { columns } else { transposed(&columns, n, num_rows) };
         Ok((CpuStorage::F32(out), Shape::from((num_rows, n))))
     }
-}
-
-fn block_format(dtype: GgmlDType) -> Option<BlockFormat> {
-    match dtype {
-        GgmlDType::Q4_0 => Some(BlockFormat::Q4_0),
-        GgmlDType::Q4_1 => Some(BlockFormat::Q4_1),
-        GgmlDType::Q5_0 => Some(BlockFormat::Q5_0),
-        GgmlDType::Q5_1 => Some(BlockFormat::Q5_1),
-        GgmlDType::Q8_0 => Some(BlockFormat::Q8_0),
-        _ => None,
-    }
-}
-
-/// Whether this CPU's kernels are faster than Candle's. The reference is not: Candle has some
-/// vector code for every instruction set.
-fn has_block_kernels() -> bool {
-    KernelTable::avx2().is_some()
-}
-
-/// Weights in blocks of 32 in host memory.
-#[derive(Debug)]
-struct Blocks {
-    weight: Arc<QTensor>,
-    format: BlockFormat,
-}
-
-/// Weight rows that a thread takes at a time: few enough that they stay in the second-level cache
-/// while the tiles of activations pass and that no thread waits long for the last one, and not so
-/// few that taking them shows. The kernel computes eight together.
-fn weights_per_chunk(n: usize, row_bytes: usize) -> usize {
-    const BYTES_MAX: usize = 256 * 1024;
-    const CHUNKS_PER_THREAD: usize = 4;
-    let share = n / (CHUNKS_PER_THREAD * num_threads());
-    share.min(BYTES_MAX / row_bytes).max(1).next_multiple_of(8)
-}
-
-impl CustomOp1 for Blocks {
-    fn name(&self) -> &'static str {
-        "blocks-linear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (n, k) = self.weight.shape().dims2()?;
-        let (num_rows, x_k) = layout.shape().dims2()?;
-        if x_k != k {
-            bail!("rows of {x_k} do not fit weights of {k}")
-        }
-        let x = f32_slice(x, layout)?;
-        let table = KernelTable::detect();
-        let mut rows = vec![RowBlock::default(); x.len() / BLOCK_LEN];
-        for_each_chunk(&mut rows, ROW_TILE * k / BLOCK_LEN, |tile, rows| {
-            let start = tile * ROW_TILE * k;
-            table.quantize_rows(&x[start..start + rows.len() * BLOCK_LEN], k, rows);
-        });
-        let bytes = self.weight.data()?;
-        let row_bytes = k / BLOCK_LEN * self.format.block_bytes();
-        let chunk = weights_per_chunk(n, row_bytes);
-        let mut columns = vec![0f32; n * num_rows];
-        for_each_chunk(&mut columns, chunk * num_rows, |index, out| {
-            let num_weights = out.len() / num_rows;
-            let start = index * chunk * row_bytes;
-            let weights = &bytes[start..start + num_weights * row_bytes];
-            let (format, rows) = (self.format, &rows[..]);
-            let args = QuantizedLinearArgs { format, weights, rows, num_weights, num_rows, k };
-            table.quantized_linear(&args, out);
-        });
-        let out = if num_rows == 1 { columns } else { transposed(&columns, n, num_rows) };
-        Ok((CpuStorage::F32(out), Shape::from((num_rows, n))))
-    }
-}
-
-/// `[n, num_rows]` to `[num_rows, n]`.
-fn transposed(columns: &[f32], n: usize, num_rows: usize) -> Vec<f32> {
-    // Rows of a chunk share the cache lines that they read.
-    const ROWS: usize = 16;
-    let mut out = vec![0f32; columns.len()];
-    for_each_chunk(&mut out, ROWS * n, |index, out| {
-        for (column, values) in columns.chunks_exact(num_rows).enumerate() {
-            for (row, value) in out.chunks_exact_mut(n).zip(&values[index * ROWS..]) {
-                row[column] = *value;
-            }
-        }
-    });
-    out
 }
 
 struct AddBias;
@@ -274,6 +179,8 @@ impl Embedding {
 
 #[cfg(test)]
 mod tests {
+    use kernels::ROW_TILE;
+
     use super::*;
 
     /// Large enough for several chunks of weights and tiles of rows, none of them whole.

@@ -2,7 +2,10 @@
 //! all matrices that they are multiplied with.
 
 use candle_core::{Device, Result, Storage, Tensor, bail};
-use kernels::{Columns, GROUP, KernelTable, ROW_TILE, SUPER_LEN, SuperLinearArgs, SuperRow};
+use kernels::{
+    BLOCK_LEN, Columns, GROUP, KernelTable, PackedFormat, QuantizedLinearArgs, ROW_TILE, RowBlock,
+    SUPER_LEN, SuperLinearArgs, SuperRow,
+};
 
 use super::parallel::{for_each, for_each_chunk, num_threads};
 use super::storage::f32_slice;
@@ -20,7 +23,7 @@ impl Packed {
         }
         let (storage, layout) = x.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("packed weights are on the CPU") };
-        let rows = rounded(f32_slice(storage, layout)?, k);
+        let rows = Rounded::new(f32_slice(storage, layout)?, k, &matrices);
         let mut products = matrices.map(|matrix| vec![0f32; num_rows * matrix.n]);
         let columns = matrices.iter().zip(&mut products).flat_map(|(&matrix, out)| {
             let width = weights_per_chunk(matrix);
@@ -30,8 +33,16 @@ impl Packed {
         let table = KernelTable::detect();
         for_each(columns, |(matrix, first, mut columns)| {
             let weights = matrix.groups(first, columns.width());
-            let args = SuperLinearArgs { format: matrix.format, weights, rows: &rows, k };
-            table.super_linear(&args, &mut columns);
+            match matrix.format {
+                PackedFormat::Blocks(format) => {
+                    let args = QuantizedLinearArgs { format, weights, rows: &rows.blocks, k };
+                    table.quantized_linear(&args, &mut columns);
+                }
+                PackedFormat::Supers(format) => {
+                    let args = SuperLinearArgs { format, weights, rows: &rows.supers, k };
+                    table.super_linear(&args, &mut columns);
+                }
+            }
         });
         let mut tensors = Vec::with_capacity(N);
         for (matrix, products) in matrices.iter().zip(products) {
@@ -41,14 +52,31 @@ impl Packed {
     }
 }
 
-fn rounded(x: &[f32], k: usize) -> Vec<SuperRow> {
-    let table = KernelTable::detect();
-    let mut rows = vec![SuperRow::default(); x.len() / SUPER_LEN];
-    for_each_chunk(&mut rows, ROW_TILE * k / SUPER_LEN, |tile, rows| {
-        let start = tile * ROW_TILE * k;
-        table.quantize_super_rows(&x[start..start + rows.len() * SUPER_LEN], k, rows);
-    });
-    rows
+/// Activations as the matrices' formats want them; what none wants is empty.
+struct Rounded {
+    blocks: Vec<RowBlock>,
+    supers: Vec<SuperRow>,
+}
+
+impl Rounded {
+    fn new(x: &[f32], k: usize, matrices: &[&Packed]) -> Self {
+        let table = KernelTable::detect();
+        let count = |block_len: usize| {
+            let is_wanted = matrices.iter().any(|matrix| matrix.format.block_len() == block_len);
+            if is_wanted { x.len() / block_len } else { 0 }
+        };
+        let mut blocks = vec![RowBlock::default(); count(BLOCK_LEN)];
+        for_each_chunk(&mut blocks, ROW_TILE * k / BLOCK_LEN, |tile, rows| {
+            let start = tile * ROW_TILE * k;
+            table.quantize_rows(&x[start..start + rows.len() * BLOCK_LEN], k, rows);
+        });
+        let mut supers = vec![SuperRow::default(); count(SUPER_LEN)];
+        for_each_chunk(&mut supers, ROW_TILE * k / SUPER_LEN, |tile, rows| {
+            let start = tile * ROW_TILE * k;
+            table.quantize_super_rows(&x[start..start + rows.len() * SUPER_LEN], k, rows);
+        });
+        Self { blocks, supers }
+    }
 }
 
 /// Weight rows that a thread takes at a time: few enough that they stay in the second-level cache

@@ -1,14 +1,14 @@
 //! [`Weight`]: a tensor of a checkpoint in the one form in which operations read it.
 //!
-//! Matrices in super-blocks of 256 are packed for our kernels, on CPUs that have them; there is no
-//! second copy. Everything else stays a tensor of Candle.
+//! Quantized matrices are packed for our kernels, on CPUs that have them; there is no second copy.
+//! Everything else stays a tensor of Candle.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Result, Tensor, bail};
-use kernels::{GROUP, KernelTable, SUPER_LEN, SuperFormat};
+use kernels::{BlockFormat, GROUP, KernelTable, PackedFormat, SuperFormat};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
@@ -38,13 +38,14 @@ impl Weight {
     /// Whether tensors of this type and shape are packed on this CPU. The reference kernels are no
     /// reason to: Candle has some vector code for every instruction set.
     pub fn is_packed(dtype: GgmlDType, dims: &[usize]) -> bool {
-        let is_matrix = matches!(dims, &[n, k] if n > 0 && k > 0 && k.is_multiple_of(SUPER_LEN));
-        super_format(dtype).is_some() && is_matrix && KernelTable::avx2().is_some()
+        let (Some(format), &[n, k]) = (packed_format(dtype), dims) else { return false };
+        let is_whole = n > 0 && k > 0 && k.is_multiple_of(format.block_len());
+        is_whole && KernelTable::avx2().is_some()
     }
 
     /// Packs `bytes`, a matrix as a file has it, for which [`Self::is_packed`] holds.
     pub fn pack(bytes: &[u8], dtype: GgmlDType, dims: &[usize]) -> Result<Self> {
-        let (Some(format), &[n, k]) = (super_format(dtype), dims) else {
+        let (Some(format), &[n, k]) = (packed_format(dtype), dims) else {
             bail!("a tensor {dims:?} of {dtype:?} is not packed")
         };
         let packed = Packed::new(format, bytes, n, k)?;
@@ -87,31 +88,41 @@ impl Weight {
     }
 }
 
-fn super_format(dtype: GgmlDType) -> Option<SuperFormat> {
-    match dtype {
-        GgmlDType::Q2K => Some(SuperFormat::Q2K),
-        GgmlDType::Q3K => Some(SuperFormat::Q3K),
-        GgmlDType::Q4K => Some(SuperFormat::Q4K),
-        GgmlDType::Q5K => Some(SuperFormat::Q5K),
-        GgmlDType::Q6K => Some(SuperFormat::Q6K),
-        _ => None,
-    }
+fn packed_format(dtype: GgmlDType) -> Option<PackedFormat> {
+    Some(match dtype {
+        GgmlDType::Q4_0 => PackedFormat::Blocks(BlockFormat::Q4_0),
+        GgmlDType::Q4_1 => PackedFormat::Blocks(BlockFormat::Q4_1),
+        GgmlDType::Q5_0 => PackedFormat::Blocks(BlockFormat::Q5_0),
+        GgmlDType::Q5_1 => PackedFormat::Blocks(BlockFormat::Q5_1),
+        GgmlDType::Q8_0 => PackedFormat::Blocks(BlockFormat::Q8_0),
+        GgmlDType::Q2K => PackedFormat::Supers(SuperFormat::Q2K),
+        GgmlDType::Q3K => PackedFormat::Supers(SuperFormat::Q3K),
+        GgmlDType::Q4K => PackedFormat::Supers(SuperFormat::Q4K),
+        GgmlDType::Q5K => PackedFormat::Supers(SuperFormat::Q5K),
+        GgmlDType::Q6K => PackedFormat::Supers(SuperFormat::Q6K),
+        _ => return None,
+    })
 }
 
-fn ggml_dtype(format: SuperFormat) -> GgmlDType {
+fn ggml_dtype(format: PackedFormat) -> GgmlDType {
     match format {
-        SuperFormat::Q2K => GgmlDType::Q2K,
-        SuperFormat::Q3K => GgmlDType::Q3K,
-        SuperFormat::Q4K => GgmlDType::Q4K,
-        SuperFormat::Q5K => GgmlDType::Q5K,
-        SuperFormat::Q6K => GgmlDType::Q6K,
+        PackedFormat::Blocks(BlockFormat::Q4_0) => GgmlDType::Q4_0,
+        PackedFormat::Blocks(BlockFormat::Q4_1) => GgmlDType::Q4_1,
+        PackedFormat::Blocks(BlockFormat::Q5_0) => GgmlDType::Q5_0,
+        PackedFormat::Blocks(BlockFormat::Q5_1) => GgmlDType::Q5_1,
+        PackedFormat::Blocks(BlockFormat::Q8_0) => GgmlDType::Q8_0,
+        PackedFormat::Supers(SuperFormat::Q2K) => GgmlDType::Q2K,
+        PackedFormat::Supers(SuperFormat::Q3K) => GgmlDType::Q3K,
+        PackedFormat::Supers(SuperFormat::Q4K) => GgmlDType::Q4K,
+        PackedFormat::Supers(SuperFormat::Q5K) => GgmlDType::Q5K,
+        PackedFormat::Supers(SuperFormat::Q6K) => GgmlDType::Q6K,
     }
 }
 
-/// A matrix `[n, k]` packed in groups of rows, see [`SuperFormat::pack_group`].
+/// A matrix `[n, k]` packed in groups of rows, see [`PackedFormat::pack_group`].
 #[derive(Debug)]
 pub(super) struct Packed {
-    pub(super) format: SuperFormat,
+    pub(super) format: PackedFormat,
     pub(super) n: usize,
     pub(super) k: usize,
     /// Pages of its own, so that they can be large ones: half as many reads again per second.
@@ -119,8 +130,8 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    fn new(format: SuperFormat, rows: &[u8], n: usize, k: usize) -> Result<Self> {
-        let row_bytes = k / SUPER_LEN * format.block_bytes();
+    fn new(format: PackedFormat, rows: &[u8], n: usize, k: usize) -> Result<Self> {
+        let row_bytes = k / format.block_len() * format.block_bytes();
         if n.checked_mul(row_bytes) != Some(rows.len()) {
             bail!("{} bytes are not a matrix [{n}, {k}] of {format:?}", rows.len())
         }
@@ -137,7 +148,7 @@ impl Packed {
     }
 
     pub(super) fn row_bytes(&self) -> usize {
-        self.k / SUPER_LEN * self.format.block_bytes()
+        self.k / self.format.block_len() * self.format.block_bytes()
     }
 
     /// The groups of `[first, first + count)` weight rows; `first` is a multiple of [`GROUP`].

@@ -28,10 +28,10 @@ pub use columns::Columns;
 pub use floats::{Floats, FloatsMut};
 pub use kv::{KvShape, Slot, write_kv};
 pub use linear::LinearArgs;
-pub use packed::{GROUP, SuperFormat};
+pub use packed::{GROUP, PackedFormat};
 pub use quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
 pub use row::{RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows};
-pub use super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow};
+pub use super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow};
 pub use table::KernelTable;
 
 /// Longest head that the attention kernels take, in elements.

@@ -3,6 +3,7 @@
 //! Weights stay in their storage type and are widened in registers; sums are `f32`. Candle would
 //! either widen 16-bit weights to `f32` in memory or round the activations to the weights' type.
 
+use crate::columns::Columns;
 use crate::floats::Floats;
 
 /// Some rows of a weight matrix `[n, k]` and all rows of activations.
@@ -12,15 +13,12 @@ pub struct LinearArgs<'a> {
     pub weights: Floats<'a>,
     /// `[num_rows, k]`.
     pub rows: &'a [f32],
-    pub num_weights: usize,
-    pub num_rows: usize,
     pub k: usize,
 }
 
 impl LinearArgs<'_> {
-    pub(crate) fn check(&self, out_len: usize) {
-        assert_eq!(Some(self.weights.len()), self.num_weights.checked_mul(self.k));
-        assert_eq!(Some(self.rows.len()), self.num_rows.checked_mul(self.k));
-        assert_eq!(Some(out_len), self.num_weights.checked_mul(self.num_rows));
+    pub(crate) fn check(&self, out: &Columns<'_>) {
+        assert_eq!(Some(self.weights.len()), out.width().checked_mul(self.k));
+        assert_eq!(Some(self.rows.len()), out.num_rows().checked_mul(self.k));
     }
 }

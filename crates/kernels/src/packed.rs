@@ -6,7 +6,8 @@
 //! product reads is one stream in address order. Apart from the padding a matrix takes as many
 //! bytes as in the file.
 
-use crate::super_blocks::SUPER_LEN;
+use crate::quantized::{BLOCK_LEN, BlockFormat};
+use crate::super_blocks::{SUPER_LEN, SuperFormat};
 
 /// Rows that lie side by side.
 pub const GROUP: usize = 8;
@@ -14,37 +15,39 @@ pub const GROUP: usize = 8;
 const WORD: usize = 4;
 const HALF: usize = 2;
 
-/// Format of super-blocks of [`SUPER_LEN`] elements; the reference kernel explains them.
+/// Format of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SuperFormat {
-    Q2K,
-    Q3K,
-    Q4K,
-    Q5K,
-    Q6K,
+pub enum PackedFormat {
+    Blocks(BlockFormat),
+    Supers(SuperFormat),
 }
 
 /// The words of a file's block in the order in which they are packed: what scales the block first,
-/// then what is read together. A block that is not whole words has a half float at its end, which
-/// is packed before the words.
+/// then what is read together.
 struct Layout {
     words: &'static [u8],
-    has_half: bool,
+    half: Half,
+}
+
+/// Where a block that is not whole words has a half float, which is packed before the words.
+#[derive(Clone, Copy, PartialEq)]
+enum Half {
+    None,
+    First,
+    Last,
 }
 
 const Q2K: Layout = Layout {
     words: &[20, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
-    has_half: false,
+    half: Half::None,
 };
 const Q3K: Layout = Layout {
     words: &[
         24, 25, 26, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
         22, 23,
     ],
-    has_half: true,
+    half: Half::Last,
 };
-const Q4K: Layout = Layout { words: IN_ORDER.split_at(36).0, has_half: false };
-const Q5K: Layout = Layout { words: &IN_ORDER, has_half: false };
 const Q6K: Layout = Layout {
     words: &[
         48, 49, 50, 51, // scales
@@ -53,7 +56,7 @@ const Q6K: Layout = Layout {
         40, 41, 42, 43, 44, 45, 46, 47, // and of the second
         16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
     ],
-    has_half: true,
+    half: Half::Last,
 };
 const IN_ORDER: [u8; 44] = {
     let mut words = [0; 44];
@@ -65,32 +68,46 @@ const IN_ORDER: [u8; 44] = {
     words
 };
 
-impl SuperFormat {
-    pub const ALL: [Self; 5] = [Self::Q2K, Self::Q3K, Self::Q4K, Self::Q5K, Self::Q6K];
+impl PackedFormat {
+    /// Elements of a block.
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::Blocks(_) => BLOCK_LEN,
+            Self::Supers(_) => SUPER_LEN,
+        }
+    }
 
     /// Bytes of a block.
     pub const fn block_bytes(self) -> usize {
-        let layout = self.layout();
-        layout.words.len() * WORD + if layout.has_half { HALF } else { 0 }
+        match self {
+            Self::Blocks(format) => format.block_bytes(),
+            Self::Supers(format) => format.block_bytes(),
+        }
     }
 
-    const fn layout(self) -> Layout {
+    fn layout(self) -> Layout {
+        let in_order = |count: usize| IN_ORDER.split_at(count).0;
         match self {
-            Self::Q2K => Q2K,
-            Self::Q3K => Q3K,
-            Self::Q4K => Q4K,
-            Self::Q5K => Q5K,
-            Self::Q6K => Q6K,
+            Self::Blocks(BlockFormat::Q4_0) => Layout { words: in_order(4), half: Half::First },
+            Self::Blocks(BlockFormat::Q4_1) => Layout { words: in_order(5), half: Half::None },
+            Self::Blocks(BlockFormat::Q5_0) => Layout { words: in_order(5), half: Half::First },
+            Self::Blocks(BlockFormat::Q5_1) => Layout { words: in_order(6), half: Half::None },
+            Self::Blocks(BlockFormat::Q8_0) => Layout { words: in_order(8), half: Half::First },
+            Self::Supers(SuperFormat::Q2K) => Q2K,
+            Self::Supers(SuperFormat::Q3K) => Q3K,
+            Self::Supers(SuperFormat::Q4K) => Layout { words: in_order(36), half: Half::None },
+            Self::Supers(SuperFormat::Q5K) => Layout { words: in_order(44), half: Half::None },
+            Self::Supers(SuperFormat::Q6K) => Q6K,
         }
     }
 
     /// Bytes of a packed matrix of `num_weights` rows of `k`. `None` if `k` is not whole blocks or
     /// the number does not fit.
     pub fn packed_bytes(self, num_weights: usize, k: usize) -> Option<usize> {
-        if k == 0 || !k.is_multiple_of(SUPER_LEN) {
+        if k == 0 || !k.is_multiple_of(self.block_len()) {
             return None;
         }
-        let row_bytes = (k / SUPER_LEN).checked_mul(self.block_bytes())?;
+        let row_bytes = (k / self.block_len()).checked_mul(self.block_bytes())?;
         num_weights.div_ceil(GROUP).checked_mul(GROUP)?.checked_mul(row_bytes)
     }
 
@@ -108,18 +125,17 @@ impl SuperFormat {
         }
         let layout = self.layout();
         for (block_id, packed) in group.chunks_exact_mut(GROUP * block_bytes).enumerate() {
-            let (halves, words) =
-                packed.split_at_mut(if layout.has_half { GROUP * HALF } else { 0 });
+            let (halves, words) = packed.split_at_mut(layout.halves_bytes());
+            let (words, _) = words.as_chunks_mut::<WORD>();
+            let (words, _) = words.as_chunks_mut::<GROUP>();
             for row in 0..num_rows {
                 let start = row * row_bytes + block_id * block_bytes;
-                let block = &rows[start..start + block_bytes];
-                let (source, half) = block.as_chunks::<WORD>();
-                if layout.has_half {
+                let (half, source) = layout.split(&rows[start..start + block_bytes]);
+                if layout.half != Half::None {
                     halves[row * HALF..(row + 1) * HALF].copy_from_slice(half);
                 }
-                let (words, _) = words.as_chunks_mut::<WORD>();
-                for (words, &word) in words.as_chunks_mut::<GROUP>().0.iter_mut().zip(layout.words)
-                {
+                let (source, _) = source.as_chunks::<WORD>();
+                for (words, &word) in words.iter_mut().zip(layout.words) {
                     words[row] = source[usize::from(word)];
                 }
             }
@@ -142,14 +158,35 @@ impl SuperFormat {
     /// One row's block of a packed one.
     pub(crate) fn unpack_block(self, packed: &[u8], row: usize, out: &mut [u8]) {
         let layout = self.layout();
-        let (halves, words) = packed.split_at(if layout.has_half { GROUP * HALF } else { 0 });
-        let (out, half) = out.as_chunks_mut::<WORD>();
-        if layout.has_half {
-            half.copy_from_slice(&halves[row * HALF..(row + 1) * HALF]);
-        }
+        let (halves, words) = packed.split_at(layout.halves_bytes());
+        let half = &halves[(row * HALF).min(halves.len())..][..halves.len() / GROUP];
+        let words_bytes = layout.words.len() * WORD;
+        let words_at = if layout.half == Half::First { HALF } else { 0 };
+        let half_at = if layout.half == Half::First { 0 } else { words_bytes };
+        out[half_at..half_at + half.len()].copy_from_slice(half);
+        let (out, _) = out[words_at..words_at + words_bytes].as_chunks_mut::<WORD>();
         let (words, _) = words.as_chunks::<WORD>();
         for (words, &word) in words.as_chunks::<GROUP>().0.iter().zip(layout.words) {
             out[usize::from(word)] = words[row];
+        }
+    }
+}
+
+impl Layout {
+    /// Bytes of the half floats of a packed block.
+    fn halves_bytes(&self) -> usize {
+        if self.half == Half::None { 0 } else { GROUP * HALF }
+    }
+
+    /// A file's block as its half float and its words.
+    fn split<'a>(&self, block: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        match self.half {
+            Half::None => (&[], block),
+            Half::First => block.split_at(HALF),
+            Half::Last => {
+                let (words, half) = block.split_at(block.len() - HALF);
+                (half, words)
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Linear layers over weights in blocks of 32 elements: their arguments, and activations rounded
 //! to 8 bits.
 //!
-//! Weights stay as GGUF files hold them; [`crate::scalar`] explains the formats. Activations are
-//! rounded once for all weight rows, to blocks of 32 as well, so that a product of two blocks is
-//! a sum of integers and one scale.
+//! [`crate::scalar`] explains the formats. Activations are rounded once for all weight rows, to
+//! blocks of 32 as well, so that a product of two blocks is a sum of integers and one scale.
 
 use half::f16;
+
+use crate::columns::Columns;
+use crate::packed::PackedFormat;
 
 /// Elements of a block, of weights and of activations.
 pub const BLOCK_LEN: usize = 32;
@@ -59,24 +61,19 @@ pub struct RowBlock {
 #[derive(Debug, Clone, Copy)]
 pub struct QuantizedLinearArgs<'a> {
     pub format: BlockFormat,
-    /// `[num_weights, k / 32]` blocks.
+    /// Groups of eight weight rows, as [`PackedFormat::pack_group`] makes them.
     pub weights: &'a [u8],
     /// Tiles of [`ROW_TILE`] rows, the last one smaller; a tile of `t` rows is `[k / 32, t]`.
     pub rows: &'a [RowBlock],
-    pub num_weights: usize,
-    pub num_rows: usize,
     pub k: usize,
 }
 
 impl QuantizedLinearArgs<'_> {
-    pub(crate) fn check(&self, out_len: usize) {
+    pub(crate) fn check(&self, out: &Columns<'_>) {
         assert!(self.k > 0 && self.k.is_multiple_of(BLOCK_LEN), "rows are whole blocks");
-        let num_blocks = self.k / BLOCK_LEN;
-        let weight_bytes = num_blocks.checked_mul(self.format.block_bytes());
-        let weight_bytes = weight_bytes.and_then(|bytes| bytes.checked_mul(self.num_weights));
-        assert_eq!(Some(self.weights.len()), weight_bytes);
-        assert_eq!(Some(self.rows.len()), self.num_rows.checked_mul(num_blocks));
-        assert_eq!(Some(out_len), self.num_weights.checked_mul(self.num_rows));
+        let format = PackedFormat::Blocks(self.format);
+        assert_eq!(Some(self.weights.len()), format.packed_bytes(out.width(), self.k));
+        assert_eq!(Some(self.rows.len()), out.num_rows().checked_mul(self.k / BLOCK_LEN));
     }
 }
 

@@ -7,7 +7,7 @@
 //! they are added up; that is what makes a row's bits the same in every kernel.
 
 use crate::columns::Columns;
-use crate::packed::SuperFormat;
+use crate::packed::PackedFormat;
 use crate::quantized::ROW_TILE;
 
 /// Elements of a super-block.
@@ -15,6 +15,31 @@ pub const SUPER_LEN: usize = 256;
 
 /// Elements that share a sum, see [`SuperRow::sums`].
 pub(crate) const SUM_LEN: usize = 16;
+
+/// Format of super-blocks; the reference kernel explains them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SuperFormat {
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+impl SuperFormat {
+    pub const ALL: [Self; 5] = [Self::Q2K, Self::Q3K, Self::Q4K, Self::Q5K, Self::Q6K];
+
+    /// Bytes of a block.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::Q2K => 84,
+            Self::Q3K => 110,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+}
 
 /// 256 activations of one row, rounded: element `i` is `scale * quants[i]`.
 ///
@@ -47,7 +72,7 @@ impl Default for SuperRow {
 #[derive(Debug, Clone, Copy)]
 pub struct SuperLinearArgs<'a> {
     pub format: SuperFormat,
-    /// Groups of eight weight rows, as [`SuperFormat::pack_group`] makes them.
+    /// Groups of eight weight rows, as [`PackedFormat::pack_group`] makes them.
     pub weights: &'a [u8],
     /// Tiles of [`ROW_TILE`] rows, the last one smaller; a tile of `t` rows is `[k / 256, t]`.
     pub rows: &'a [SuperRow],
@@ -57,7 +82,8 @@ pub struct SuperLinearArgs<'a> {
 impl SuperLinearArgs<'_> {
     pub(crate) fn check(&self, out: &Columns<'_>) {
         assert!(self.k > 0 && self.k.is_multiple_of(SUPER_LEN), "rows are whole blocks");
-        let weight_bytes = self.format.packed_bytes(out.width(), self.k);
+        let format = PackedFormat::Supers(self.format);
+        let weight_bytes = format.packed_bytes(out.width(), self.k);
         assert_eq!(Some(self.weights.len()), weight_bytes);
         assert_eq!(Some(self.rows.len()), out.num_rows().checked_mul(self.k / SUPER_LEN));
     }

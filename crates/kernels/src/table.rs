@@ -19,9 +19,9 @@ use crate::super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow};
 pub struct KernelTable {
     pub(crate) name: &'static str,
     pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
-    pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut [f32]),
+    pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut Columns<'_>),
     pub(crate) quantize_rows: unsafe fn(&[f32], usize, &mut [RowBlock]),
-    pub(crate) quantized_linear: unsafe fn(&QuantizedLinearArgs<'_>, &mut [f32]),
+    pub(crate) quantized_linear: unsafe fn(&QuantizedLinearArgs<'_>, &mut Columns<'_>),
     pub(crate) quantize_super_rows: unsafe fn(&[f32], usize, &mut [SuperRow]),
     pub(crate) super_linear: unsafe fn(&SuperLinearArgs<'_>, &mut Columns<'_>),
     pub(crate) rms_norm: unsafe fn(&RmsNormArgs<'_>, &mut [f32]),
@@ -102,11 +102,11 @@ impl KernelTable {
         });
     }
 
-    /// `out[w * num_rows + r]` = dot product of weight row `w` and activation row `r`.
+    /// Row `r`, column `w` of `out` = dot product of activation row `r` and weight row `w`.
     ///
     /// Panics if the lengths do not fit.
-    pub fn linear(&self, args: &LinearArgs<'_>, out: &mut [f32]) {
-        args.check(out.len());
+    pub fn linear(&self, args: &LinearArgs<'_>, out: &mut Columns<'_>) {
+        args.check(out);
         // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
         unsafe { (self.linear)(args, out) }
     }
@@ -121,11 +121,11 @@ impl KernelTable {
         unsafe { (self.quantize_rows)(rows, k, out) }
     }
 
-    /// `out[w * num_rows + r]` = dot product of weight row `w` and activation row `r`.
+    /// Row `r`, column `w` of `out` = dot product of activation row `r` and weight row `w`.
     ///
     /// Panics if the lengths do not fit.
-    pub fn quantized_linear(&self, args: &QuantizedLinearArgs<'_>, out: &mut [f32]) {
-        args.check(out.len());
+    pub fn quantized_linear(&self, args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
+        args.check(out);
         // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
         unsafe { (self.quantized_linear)(args, out) }
     }

@@ -4,7 +4,7 @@ mod inputs;
 
 use half::{bf16, f16};
 use kernels::{
-    AttendArgs, Floats, FloatsMut, KernelTable, KvShape, LinearArgs, PARTITION, Partials,
+    AttendArgs, Columns, Floats, FloatsMut, KernelTable, KvShape, LinearArgs, PARTITION, Partials,
     RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows, merge_partials, partial_len, write_kv,
 };
 
@@ -270,6 +270,15 @@ fn a_slot_outside_the_cache_is_refused() {
     write_kv(&shape, &mut FloatsMut::F32(&mut cache), &[0.0; 8], &[8]);
 }
 
+/// `[num_rows, num_weights]`.
+fn products(table: &KernelTable, args: &LinearArgs<'_>, num_weights: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; args.rows.len() / args.k * num_weights];
+    for mut columns in Columns::split(&mut out, num_weights, num_weights) {
+        table.linear(args, &mut columns);
+    }
+    out
+}
+
 #[test]
 fn linear_is_the_dot_product() {
     let mut random = Random(6);
@@ -280,16 +289,14 @@ fn linear_is_the_dot_product() {
             let weights = random.floats(num_weights * k);
             let rows = random.floats(num_rows * k);
             let weights = Storage::of(round % Storage::KINDS, &weights);
-            let args =
-                LinearArgs { weights: weights.view(), rows: &rows, num_weights, num_rows, k };
-            let mut out = vec![f32::NAN; num_weights * num_rows];
-            table.linear(&args, &mut out);
+            let args = LinearArgs { weights: weights.view(), rows: &rows, k };
+            let out = products(table, &args, num_weights);
             let weights = weights.to_f32();
             let dot = |w: usize, r: usize| -> f64 {
                 (0..k).map(|i| f64::from(weights[w * k + i]) * f64::from(rows[r * k + i])).sum()
             };
             let expected: Vec<f64> =
-                (0..out.len()).map(|i| dot(i / num_rows, i % num_rows)).collect();
+                (0..out.len()).map(|i| dot(i % num_weights, i / num_weights)).collect();
             assert_close(&out, &expected, 1e-6 * (k as f64).sqrt(), table.name());
         }
     }
@@ -304,16 +311,10 @@ fn linear_has_the_same_bits_for_a_row_alone() {
             let weights = Storage::of(kind, &random.floats(num_weights * k));
             let rows = random.floats(num_rows * k);
             let weights = weights.view();
-            let mut together = vec![0f32; num_weights * num_rows];
-            let args = LinearArgs { weights, rows: &rows, num_weights, num_rows, k };
-            table.linear(&args, &mut together);
-            for (r, row) in rows.chunks_exact(k).enumerate() {
-                let mut alone = vec![0f32; num_weights];
-                let args = LinearArgs { weights, rows: row, num_weights, num_rows: 1, k };
-                table.linear(&args, &mut alone);
-                let column: Vec<f32> =
-                    together.chunks_exact(num_rows).map(|weight| weight[r]).collect();
-                assert_eq!(bits(&alone), bits(&column), "{}", table.name());
+            let together = products(table, &LinearArgs { weights, rows: &rows, k }, num_weights);
+            for (row, together) in rows.chunks_exact(k).zip(together.chunks_exact(num_weights)) {
+                let alone = products(table, &LinearArgs { weights, rows: row, k }, num_weights);
+                assert_eq!(bits(&alone), bits(together), "{}", table.name());
             }
         }
     }

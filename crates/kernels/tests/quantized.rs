@@ -4,9 +4,15 @@
 mod inputs;
 
 use half::f16;
-use kernels::{BLOCK_LEN, BlockFormat, KernelTable, QuantizedLinearArgs, ROW_TILE, RowBlock};
+use kernels::{
+    BLOCK_LEN, BlockFormat, Columns, GROUP, KernelTable, PackedFormat, QuantizedLinearArgs,
+    ROW_TILE, RowBlock,
+};
 
 use inputs::{Random, bits, tables};
+
+/// Weight rows that are computed together.
+const WIDTH: usize = 16;
 
 /// A weight matrix of random quants, and its elements.
 struct Weights {
@@ -39,6 +45,7 @@ impl Weights {
         self.parts = blocks.flat_map(|block| parts(self.format, block)).collect();
     }
 
+    /// `[num_weights, num_rows]`.
     fn linear(&self, table: &KernelTable, rows: &[f32]) -> Vec<f32> {
         let mut blocks = vec![RowBlock::default(); rows.len() / BLOCK_LEN];
         let tiles = rows.chunks(ROW_TILE * self.k);
@@ -46,17 +53,31 @@ impl Weights {
             table.quantize_rows(rows, self.k, blocks);
         }
         let num_rows = rows.len() / self.k;
-        let mut out = vec![f32::NAN; self.num_weights * num_rows];
-        let args = QuantizedLinearArgs {
-            format: self.format,
-            weights: &self.bytes,
-            rows: &blocks,
-            num_weights: self.num_weights,
-            num_rows,
-            k: self.k,
-        };
-        table.quantized_linear(&args, &mut out);
-        out
+        let packed = self.packed();
+        let mut by_row = vec![f32::NAN; num_rows * self.num_weights];
+        let bytes = PackedFormat::Blocks(self.format).packed_bytes(WIDTH, self.k);
+        let weights = packed.chunks(bytes.expect("rows of whole blocks"));
+        for (mut columns, weights) in
+            Columns::split(&mut by_row, self.num_weights, WIDTH).zip(weights)
+        {
+            let (format, rows) = (self.format, &blocks[..]);
+            let args = QuantizedLinearArgs { format, weights, rows, k: self.k };
+            table.quantized_linear(&args, &mut columns);
+        }
+        (0..self.num_weights)
+            .flat_map(|w| by_row.iter().skip(w).step_by(self.num_weights).copied())
+            .collect()
+    }
+
+    fn packed(&self) -> Vec<u8> {
+        let format = PackedFormat::Blocks(self.format);
+        let row_bytes = self.k / BLOCK_LEN * format.block_bytes();
+        let groups = self.bytes.chunks(GROUP * row_bytes);
+        let mut packed = vec![0xff; groups.len() * GROUP * row_bytes];
+        for (rows, group) in groups.zip(packed.chunks_mut(GROUP * row_bytes)) {
+            format.pack_group(rows, row_bytes, group);
+        }
+        packed
     }
 
     /// Every result against the sum in f64; an element of `rows` may have been rounded by half a
@@ -195,23 +216,37 @@ fn zeros_and_traces_make_zero_and_what_is_not_finite_stays_visible() {
 }
 
 #[test]
+fn a_packed_row_is_unpacked_to_the_bytes_of_the_file() {
+    let mut random = Random(6);
+    for format in BlockFormat::ALL {
+        let weights = Weights::random(&mut random, format, 11, 96);
+        let packed = weights.packed();
+        let row_bytes = 3 * format.block_bytes();
+        for (id, row) in weights.bytes.chunks_exact(row_bytes).enumerate() {
+            let group = &packed[id / GROUP * GROUP * row_bytes..][..GROUP * row_bytes];
+            let mut out = vec![0; row_bytes];
+            PackedFormat::Blocks(format).unpack_row(group, id % GROUP, &mut out);
+            assert_eq!(out, row, "{format:?}");
+        }
+    }
+}
+
+fn multiply(weights: &[u8], k: usize) {
+    let rows = [RowBlock::default(); 2];
+    let args = QuantizedLinearArgs { format: BlockFormat::Q8_0, weights, rows: &rows, k };
+    for mut columns in Columns::split(&mut [0.0; 8], 8, 8) {
+        KernelTable::detect().quantized_linear(&args, &mut columns);
+    }
+}
+
+#[test]
 #[should_panic(expected = "assertion")]
 fn weights_that_are_too_short_are_refused() {
-    let mut weights = Weights::random(&mut Random(5), BlockFormat::Q4_1, 4, 64);
-    weights.bytes.pop();
-    weights.linear(KernelTable::detect(), &[1.0; 64]);
+    multiply(&[0; 2 * 8 * 34 - 1], 64);
 }
 
 #[test]
 #[should_panic(expected = "whole blocks")]
 fn rows_that_are_not_whole_blocks_are_refused() {
-    let args = QuantizedLinearArgs {
-        format: BlockFormat::Q8_0,
-        weights: &[0; 34],
-        rows: &[RowBlock::default()],
-        num_weights: 1,
-        num_rows: 1,
-        k: 33,
-    };
-    KernelTable::detect().quantized_linear(&args, &mut [0.0]);
+    multiply(&[0; 8 * 34], 33);
 }

@@ -5,7 +5,8 @@ mod inputs;
 
 use half::f16;
 use kernels::{
-    Columns, GROUP, KernelTable, ROW_TILE, SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow,
+    Columns, GROUP, KernelTable, PackedFormat, ROW_TILE, SUPER_LEN, SuperFormat, SuperLinearArgs,
+    SuperRow,
 };
 
 use inputs::{Random, bits, tables};
@@ -27,7 +28,7 @@ impl Weights {
         let mut packed = vec![0xff; packed_bytes(format, num_weights, k)];
         let groups = packed.chunks_mut(GROUP * row_bytes);
         for (rows, group) in bytes.chunks(GROUP * row_bytes).zip(groups) {
-            format.pack_group(rows, row_bytes, group);
+            PackedFormat::Supers(format).pack_group(rows, row_bytes, group);
         }
         Self { format, bytes, packed, num_weights, k }
     }
@@ -89,7 +90,7 @@ impl Weights {
 }
 
 fn packed_bytes(format: SuperFormat, num_weights: usize, k: usize) -> usize {
-    format.packed_bytes(num_weights, k).expect("rows of whole blocks")
+    PackedFormat::Supers(format).packed_bytes(num_weights, k).expect("rows of whole blocks")
 }
 
 /// Where a block has half floats.
@@ -316,7 +317,7 @@ fn a_packed_row_is_unpacked_to_the_bytes_of_the_file() {
         for (id, row) in weights.bytes.chunks_exact(row_bytes).enumerate() {
             let group = &weights.packed[id / GROUP * GROUP * row_bytes..][..GROUP * row_bytes];
             let mut out = vec![0; row_bytes];
-            format.unpack_row(group, id % GROUP, &mut out);
+            PackedFormat::Supers(format).unpack_row(group, id % GROUP, &mut out);
             assert_eq!(out, row, "{format:?}");
         }
     }

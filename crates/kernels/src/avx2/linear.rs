@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::{Load, sum_lanes};
+use crate::columns::Columns;
 use crate::floats::Floats;
 use crate::linear::LinearArgs;
 use crate::row::LANES;
@@ -16,7 +17,7 @@ const ROWS: usize = 3;
 const WEIGHTS: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn linear(args: &LinearArgs<'_>, out: &mut [f32]) {
+pub(crate) fn linear(args: &LinearArgs<'_>, out: &mut Columns<'_>) {
     match args.weights {
         Floats::F32(weights) => linear_of(args, weights, out),
         Floats::F16(weights) => linear_of(args, weights, out),
@@ -25,8 +26,9 @@ pub(crate) fn linear(args: &LinearArgs<'_>, out: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn linear_of<E: Load>(args: &LinearArgs<'_>, weights: &[E], out: &mut [f32]) {
-    let &LinearArgs { rows, num_weights, num_rows, k, .. } = args;
+fn linear_of<E: Load>(args: &LinearArgs<'_>, weights: &[E], out: &mut Columns<'_>) {
+    let &LinearArgs { rows, k, .. } = args;
+    let (num_weights, num_rows) = (out.width(), out.num_rows());
     // Rows outside: a tile of rows stays in the first-level cache while the weights of this call,
     // which the caller keeps few, stay in the second.
     for row in (0..num_rows).step_by(ROWS) {
@@ -40,9 +42,9 @@ fn linear_of<E: Load>(args: &LinearArgs<'_>, weights: &[E], out: &mut [f32]) {
                 _ => tile::<E, ROWS>(weights, last.min(WEIGHTS), rows, k),
             };
             for (w, sums) in sums.iter().enumerate().take(last) {
-                let start = (weight + w) * num_rows + row;
-                let count = ROWS.min(num_rows - row);
-                out[start..start + count].copy_from_slice(&sums[..count]);
+                for (r, sum) in sums.iter().enumerate().take(num_rows - row) {
+                    out.row(row + r)[weight + w] = *sum;
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ mod attention;
 mod linear;
 mod quantized;
 mod super_blocks;
+mod words;
 
 use std::arch::x86_64::*;
 
@@ -100,4 +101,14 @@ fn sum_lanes(v: [__m256; 8]) -> [f32; 8] {
     // SAFETY: `sums` has room for eight floats.
     unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), _mm256_add_ps(first, second)) };
     sums
+}
+
+/// The first lanes, as many as fit.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn store(lanes: __m256, out: &mut [f32]) {
+    let mut values = [0f32; 8];
+    // SAFETY: `values` has room for eight floats.
+    unsafe { _mm256_storeu_ps(values.as_mut_ptr(), lanes) };
+    out.copy_from_slice(&values[..out.len()]);
 }

@@ -1,21 +1,24 @@
 //! Products with weights in blocks of 32, eight weight rows at a time.
 //!
-//! The same block of eight rows is transposed so that a vector holds four elements of each row,
-//! one row per 32-bit lane. Against it four elements of a row of activations are broadcast, so
-//! that a lane ends as the whole sum of its row without adding across lanes. Unpacked weights stay
-//! in registers while all rows of a tile pass.
+//! A vector holds four elements of each of eight rows, a row per 32-bit lane; against it four
+//! activations are broadcast, so a lane ends as the sum of its row without adding across lanes. A
+//! block's unpacked weights stay in registers while all rows of a tile pass.
 //!
 //! Integer sums are exact and the float operations are those of the reference in its order, so
 //! results have the reference's bits.
 
 use std::arch::x86_64::*;
 
+use super::store;
+use super::words::{half_floats, half_pairs, load, prefetch};
+use crate::columns::Columns;
+use crate::packed::GROUP;
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
 
-/// Weight rows that are computed together.
-const WEIGHTS: usize = 8;
 /// Vectors of four elements of each of eight weight rows that make a block.
 const STEPS: usize = BLOCK_LEN / 4;
+/// Most rows of activations whose sums stay in registers.
+const FEW_ROWS: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn quantize_rows(rows: &[f32], k: usize, out: &mut [RowBlock]) {
@@ -23,7 +26,7 @@ pub(crate) fn quantize_rows(rows: &[f32], k: usize, out: &mut [RowBlock]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut [f32]) {
+pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
     match args.format {
         BlockFormat::Q4_0 => linear_of::<Q4_0>(args, out),
         BlockFormat::Q4_1 => linear_of::<Q4_1>(args, out),
@@ -34,64 +37,64 @@ pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut [f32]) 
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn linear_of<F: Format>(args: &QuantizedLinearArgs<'_>, out: &mut [f32]) {
-    let &QuantizedLinearArgs { weights, num_weights, num_rows, k, .. } = args;
-    let num_blocks = k / BLOCK_LEN;
-    let weight_bytes = num_blocks * F::FORMAT.block_bytes();
+fn linear_of<F: Format>(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
+    let num_blocks = args.k / BLOCK_LEN;
+    let group_bytes = num_blocks * F::GROUP_BYTES;
     let mut sums = [_mm256_setzero_ps(); ROW_TILE];
     for (tile_id, tile) in args.rows.chunks(ROW_TILE * num_blocks).enumerate() {
-        let sums = &mut sums[..tile.len() / num_blocks];
-        for first in (0..num_weights).step_by(WEIGHTS) {
-            let count = WEIGHTS.min(num_weights - first);
-            sums.fill(_mm256_setzero_ps());
-            group::<F>(&weights[first * weight_bytes..], weight_bytes, count, tile, sums);
-            for (row, sum) in sums.iter().enumerate() {
-                let mut lanes = [0f32; WEIGHTS];
-                // SAFETY: `lanes` has room for eight floats.
-                unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), *sum) };
-                for (weight, lane) in lanes.into_iter().enumerate().take(count) {
-                    out[(first + weight) * num_rows + tile_id * ROW_TILE + row] = lane;
+        let num_rows = tile.len() / num_blocks;
+        let sums = &mut sums[..num_rows];
+        for (id, group) in args.weights.chunks_exact(group_bytes).enumerate() {
+            match num_rows {
+                1 => few::<F, 1>(group, tile, sums),
+                2 => few::<F, 2>(group, tile, sums),
+                3 => few::<F, 3>(group, tile, sums),
+                FEW_ROWS => few::<F, FEW_ROWS>(group, tile, sums),
+                _ => {
+                    sums.fill(_mm256_setzero_ps());
+                    for (block, rows) in
+                        group.chunks_exact(F::GROUP_BYTES).zip(tile.chunks_exact(num_rows))
+                    {
+                        add_block::<F>(block, rows, sums);
+                    }
                 }
+            }
+            for (row, &sum) in sums.iter().enumerate() {
+                let out = &mut out.row(tile_id * ROW_TILE + row)[id * GROUP..];
+                let count = GROUP.min(out.len());
+                store(sum, &mut out[..count]);
             }
         }
     }
 }
 
-/// Adds the products of the first `count` weight rows, 1 to 8, and each row of the tile. Missing
-/// weight rows are computed as copies of the last.
+/// Products of one group with a tile of `R` rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn group<F: Format>(
-    weights: &[u8],
-    weight_bytes: usize,
-    count: usize,
-    tile: &[RowBlock],
-    sums: &mut [__m256],
-) {
-    let num_blocks = tile.len() / sums.len();
-    assert!((1..=WEIGHTS).contains(&count) && weights.len() >= count * weight_bytes);
-    assert!(weight_bytes == num_blocks * F::FORMAT.block_bytes());
-    let starts: [usize; WEIGHTS] = std::array::from_fn(|row| row.min(count - 1) * weight_bytes);
-    for (block_id, rows) in tile.chunks_exact(sums.len()).enumerate() {
-        let at = block_id * F::FORMAT.block_bytes();
-        // SAFETY: asserted above: each start is that of a row of `num_blocks` blocks.
-        let blocks = starts.map(|start| unsafe { weights.as_ptr().add(start + at) });
-        // SAFETY: each pointer is that of a whole block.
-        let unpacked = unsafe { F::unpack(blocks) };
-        // Eight short streams are more than what the hardware foresees: the next eight rows, which
-        // lie behind these, are fetched meanwhile. An address past the end does no harm.
-        let next = weights.as_ptr().wrapping_add(WEIGHTS * (weight_bytes + at));
-        for line in 0..(WEIGHTS * F::FORMAT.block_bytes()).div_ceil(64) {
-            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line * 64).cast());
-        }
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            let dots = _mm256_cvtepi32_ps(dots::<F>(&unpacked.steps, row));
-            let scale = _mm256_mul_ps(unpacked.scale, _mm256_set1_ps(row.scale));
-            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(dots, scale));
-            if F::HAS_MIN {
-                let share = _mm256_mul_ps(unpacked.min, _mm256_set1_ps(row.scaled_sum));
-                *sum = _mm256_add_ps(*sum, share);
-            }
+fn few<F: Format, const R: usize>(group: &[u8], tile: &[RowBlock], out: &mut [__m256]) {
+    let mut sums = [_mm256_setzero_ps(); R];
+    let (tile, _) = tile.as_chunks::<R>();
+    for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(tile) {
+        prefetch(block);
+        add_block::<F>(block, rows, &mut sums);
+    }
+    out.copy_from_slice(&sums);
+}
+
+/// Adds the products of one block of eight weight rows and each row.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_block<F: Format>(block: &[u8], rows: &[RowBlock], sums: &mut [__m256]) {
+    assert!(block.len() == F::GROUP_BYTES);
+    // SAFETY: asserted: a whole block of eight rows.
+    let unpacked = unsafe { F::unpack(block.as_ptr().cast()) };
+    for (sum, row) in sums.iter_mut().zip(rows) {
+        let dots = _mm256_cvtepi32_ps(dots::<F>(&unpacked.steps, row));
+        let scale = _mm256_mul_ps(unpacked.scale, _mm256_set1_ps(row.scale));
+        *sum = _mm256_add_ps(*sum, _mm256_mul_ps(dots, scale));
+        if F::HAS_MIN {
+            let share = _mm256_mul_ps(unpacked.min, _mm256_set1_ps(row.scaled_sum));
+            *sum = _mm256_add_ps(*sum, share);
         }
     }
 }
@@ -146,14 +149,15 @@ struct Unpacked {
 
 trait Format {
     const FORMAT: BlockFormat;
+    const GROUP_BYTES: usize = GROUP * Self::FORMAT.block_bytes();
     const SIGNED: bool = false;
     /// What is to be subtracted from each unsigned element.
     const OFFSET: i32 = 0;
     const HAS_MIN: bool = false;
 
     /// # Safety
-    /// The CPU has AVX2 and F16C; each pointer is that of a readable block.
-    unsafe fn unpack(blocks: [*const u8; WEIGHTS]) -> Unpacked;
+    /// The CPU has AVX2 and F16C; `block` is that of eight rows.
+    unsafe fn unpack(block: *const __m256i) -> Unpacked;
 }
 
 struct Q4_0;
@@ -168,9 +172,9 @@ impl Format for Q4_0 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(blocks: [*const u8; WEIGHTS]) -> Unpacked {
-        // SAFETY: a block has 2 bytes of scale and 16 of nibbles.
-        let (scale, quads) = unsafe { (scales(blocks), quads(blocks, 2)) };
+    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+        // SAFETY: the caller's promise: half floats, then four words of nibbles.
+        let (scale, quads) = unsafe { (half_floats(block), words(block.byte_add(16))) };
         Unpacked { steps: nibbles(quads), scale, min: _mm256_setzero_ps() }
     }
 }
@@ -181,9 +185,9 @@ impl Format for Q4_1 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(blocks: [*const u8; WEIGHTS]) -> Unpacked {
-        // SAFETY: a block has 4 bytes of scale and minimum and 16 of nibbles.
-        let ((scale, min), quads) = unsafe { (scales_and_minima(blocks), quads(blocks, 4)) };
+    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+        // SAFETY: the caller's promise: a word of half floats, then four of nibbles.
+        let ((scale, min), quads) = unsafe { (half_pairs(block), words(block.add(1))) };
         Unpacked { steps: nibbles(quads), scale, min }
     }
 }
@@ -194,9 +198,12 @@ impl Format for Q5_0 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(blocks: [*const u8; WEIGHTS]) -> Unpacked {
-        // SAFETY: a block has 2 bytes of scale, 4 of high bits and 16 of nibbles.
-        let (scale, bits, quads) = unsafe { (scales(blocks), words(blocks, 2), quads(blocks, 6)) };
+    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+        // SAFETY: the caller's promise: half floats, then a word of bits and four of nibbles.
+        let (scale, [bits], quads) = unsafe {
+            let after = block.byte_add(16);
+            (half_floats(block), words(after), words(after.add(1)))
+        };
         Unpacked { steps: with_bits(nibbles(quads), bits), scale, min: _mm256_setzero_ps() }
     }
 }
@@ -207,10 +214,10 @@ impl Format for Q5_1 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(blocks: [*const u8; WEIGHTS]) -> Unpacked {
-        // SAFETY: a block has 4 bytes of scale and minimum, 4 of high bits and 16 of nibbles.
-        let ((scale, min), bits, quads) =
-            unsafe { (scales_and_minima(blocks), words(blocks, 4), quads(blocks, 8)) };
+    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+        // SAFETY: the caller's promise: words of half floats, of bits, and four of nibbles.
+        let ((scale, min), [bits], quads) =
+            unsafe { (half_pairs(block), words(block.add(1)), words(block.add(2))) };
         Unpacked { steps: with_bits(nibbles(quads), bits), scale, min }
     }
 }
@@ -221,82 +228,24 @@ impl Format for Q8_0 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(blocks: [*const u8; WEIGHTS]) -> Unpacked {
-        // SAFETY: a block has 2 bytes of scale and 32 of elements.
-        let (scale, [a, b, c, d], [e, f, g, h]) =
-            unsafe { (scales(blocks), quads(blocks, 2), quads(blocks, 18)) };
-        Unpacked { steps: [a, b, c, d, e, f, g, h], scale, min: _mm256_setzero_ps() }
+    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+        // SAFETY: the caller's promise: half floats, then eight words of elements.
+        let (scale, steps) = unsafe { (half_floats(block), words(block.byte_add(16))) };
+        Unpacked { steps, scale, min: _mm256_setzero_ps() }
     }
 }
 
-/// The half floats at the start of each block.
-///
 /// # Safety
-/// The CPU has AVX2 and F16C; two bytes are readable at each pointer.
+/// The CPU has AVX2; `N` words are readable there.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scales(blocks: [*const u8; WEIGHTS]) -> __m256 {
-    // SAFETY: the caller's promise.
-    let [a, b, c, d, e, f, g, h] =
-        blocks.map(|block| unsafe { block.cast::<i16>().read_unaligned() });
-    _mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h))
-}
-
-/// The pairs of half floats at the start of each block.
-///
-/// # Safety
-/// The CPU has AVX2 and F16C; four bytes are readable at each pointer.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scales_and_minima(blocks: [*const u8; WEIGHTS]) -> (__m256, __m256) {
-    // SAFETY: the caller's promise.
-    let pairs = unsafe { words(blocks, 0) };
-    let low = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff));
-    let packed = _mm256_packus_epi32(low, _mm256_srli_epi32::<16>(pairs));
-    let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
-    let scales = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
-    (scales, _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(packed)))
-}
-
-/// The 32-bit word at `offset` of each block.
-///
-/// # Safety
-/// The CPU has AVX2; four bytes are readable there in each block.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn words(blocks: [*const u8; WEIGHTS], offset: usize) -> __m256i {
-    // SAFETY: the caller's promise.
-    let [a, b, c, d, e, f, g, h] =
-        blocks.map(|block| unsafe { block.add(offset).cast::<i32>().read_unaligned() });
-    _mm256_setr_epi32(a, b, c, d, e, f, g, h)
-}
-
-/// The 16 bytes at `offset` of each block, transposed: vector `i` has bytes `[4 i, 4 i + 4)`.
-///
-/// # Safety
-/// The CPU has AVX2; 16 bytes are readable there in each block.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn quads(blocks: [*const u8; WEIGHTS], offset: usize) -> [__m256i; 4] {
-    let both = |row: usize| {
+unsafe fn words<const N: usize>(first: *const __m256i) -> [__m256i; N] {
+    let mut words = [_mm256_setzero_si256(); N];
+    for (index, word) in words.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe {
-            let low = _mm_loadu_si128(blocks[row].add(offset).cast());
-            let high = _mm_loadu_si128(blocks[row + 4].add(offset).cast());
-            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high)
-        }
-    };
-    let rows = [both(0), both(1), both(2), both(3)];
-    let low01 = _mm256_unpacklo_epi32(rows[0], rows[1]);
-    let high01 = _mm256_unpackhi_epi32(rows[0], rows[1]);
-    let low23 = _mm256_unpacklo_epi32(rows[2], rows[3]);
-    let high23 = _mm256_unpackhi_epi32(rows[2], rows[3]);
-    [
-        _mm256_unpacklo_epi64(low01, low23),
-        _mm256_unpackhi_epi64(low01, low23),
-        _mm256_unpacklo_epi64(high01, high23),
-        _mm256_unpackhi_epi64(high01, high23),
-    ]
+        *word = unsafe { load(first, index) };
+    }
+    words
 }
 
 /// The low and then the high nibbles.

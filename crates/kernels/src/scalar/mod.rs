@@ -4,6 +4,7 @@ mod quantized;
 mod super_blocks;
 
 use crate::attention::{AttendArgs, PARTITION};
+use crate::columns::Columns;
 use crate::floats::{Element, Floats};
 use crate::linear::LinearArgs;
 use crate::row::{self, RmsNormArgs, RopeArgs};
@@ -72,7 +73,7 @@ fn weigh_values<E: Element>(
     }
 }
 
-pub(crate) fn linear(args: &LinearArgs<'_>, out: &mut [f32]) {
+pub(crate) fn linear(args: &LinearArgs<'_>, out: &mut Columns<'_>) {
     match args.weights {
         Floats::F32(weights) => linear_of(args, weights, out),
         Floats::F16(weights) => linear_of(args, weights, out),
@@ -80,14 +81,11 @@ pub(crate) fn linear(args: &LinearArgs<'_>, out: &mut [f32]) {
     }
 }
 
-fn linear_of<E: Element>(args: &LinearArgs<'_>, weights: &[E], out: &mut [f32]) {
-    if args.num_rows == 0 {
-        return;
-    }
-    for (weight_id, out) in out.chunks_exact_mut(args.num_rows).enumerate() {
-        let weight = &weights[weight_id * args.k..(weight_id + 1) * args.k];
-        for (row_id, out) in out.iter_mut().enumerate() {
-            let row = &args.rows[row_id * args.k..(row_id + 1) * args.k];
+fn linear_of<E: Element>(args: &LinearArgs<'_>, weights: &[E], out: &mut Columns<'_>) {
+    for row_id in 0..out.num_rows() {
+        let row = &args.rows[row_id * args.k..(row_id + 1) * args.k];
+        for (weight_id, out) in out.row(row_id).iter_mut().enumerate() {
+            let weight = &weights[weight_id * args.k..(weight_id + 1) * args.k];
             *out = weight.iter().zip(row).map(|(w, x)| w.to_f32() * x).sum();
         }
     }

@@ -14,27 +14,35 @@
 
 use half::f16;
 
+use crate::columns::Columns;
+use crate::packed::{GROUP, PackedFormat};
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
 
 /// Each sum runs over the blocks in order, first the product and then the minimum's share, and
 /// never contracts `a * b + c`: the same bits for every instruction set and number of rows.
-pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut [f32]) {
+pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
     let num_blocks = args.k / BLOCK_LEN;
     let block_bytes = args.format.block_bytes();
-    let weights = args.weights.chunks_exact(num_blocks * block_bytes);
-    for (weight, out) in weights.zip(out.chunks_exact_mut(args.num_rows.max(1))) {
-        let tiles = args.rows.chunks(ROW_TILE * num_blocks);
-        for (tile, out) in tiles.zip(out.chunks_mut(ROW_TILE)) {
-            out.fill(0.0);
-            let blocks = weight.chunks_exact(block_bytes);
-            for (block, rows) in blocks.zip(tile.chunks_exact(out.len())) {
-                let block = Block::unpack(args.format, block);
-                for (sum, row) in out.iter_mut().zip(rows) {
+    let group_bytes = num_blocks * block_bytes * GROUP;
+    for (tile_id, tile) in args.rows.chunks(ROW_TILE * num_blocks).enumerate() {
+        let num_rows = tile.len() / num_blocks;
+        for weight in 0..out.width() {
+            let group = &args.weights[weight / GROUP * group_bytes..][..group_bytes];
+            let mut sums = [0f32; ROW_TILE];
+            let blocks = group.chunks_exact(GROUP * block_bytes);
+            for (packed, rows) in blocks.zip(tile.chunks_exact(num_rows)) {
+                let mut bytes = vec![0; block_bytes];
+                PackedFormat::Blocks(args.format).unpack_block(packed, weight % GROUP, &mut bytes);
+                let block = Block::unpack(args.format, &bytes);
+                for (sum, row) in sums.iter_mut().zip(rows) {
                     *sum += block.dot(row) as f32 * (block.d * row.scale);
                     if let Some(m) = block.m {
                         *sum += m * row.scaled_sum;
                     }
                 }
+            }
+            for (row, sum) in sums.iter().enumerate().take(num_rows) {
+                out.row(tile_id * ROW_TILE + row)[weight] = *sum;
             }
         }
     }

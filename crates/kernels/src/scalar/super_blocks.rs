@@ -18,8 +18,9 @@
 use half::f16;
 
 use crate::columns::Columns;
-use crate::packed::{GROUP, SuperFormat};
-use crate::super_blocks::{SUM_LEN, SUPER_LEN, SuperLinearArgs, SuperRow, tiles};
+use crate::packed::{GROUP, PackedFormat};
+use crate::quantized::ROW_TILE;
+use crate::super_blocks::{SUM_LEN, SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 
 /// Each sum runs over the blocks in order, first the product and then the minima's share, and never
 /// contracts `a * b + c`: the same bits for every instruction set and number of rows.
@@ -30,11 +31,11 @@ pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
         let num_rows = tile.len() / (args.k / SUPER_LEN);
         for weight in 0..out.width() {
             let group = &args.weights[weight / GROUP * group_bytes..][..group_bytes];
-            let mut sums = [0f32; crate::quantized::ROW_TILE];
+            let mut sums = [0f32; ROW_TILE];
             let blocks = group.chunks_exact(GROUP * block_bytes);
             for (packed, rows) in blocks.zip(tile.chunks_exact(num_rows)) {
                 let mut bytes = vec![0; block_bytes];
-                args.format.unpack_block(packed, weight % GROUP, &mut bytes);
+                PackedFormat::Supers(args.format).unpack_block(packed, weight % GROUP, &mut bytes);
                 let block = Block::unpack(args.format, &bytes);
                 for (sum, row) in sums.iter_mut().zip(rows) {
                     *sum += (block.d * row.scale) * block.dot(row) as f32;

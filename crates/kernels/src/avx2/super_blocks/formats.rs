@@ -3,7 +3,9 @@
 
 use std::arch::x86_64::*;
 
-use crate::packed::{GROUP, SuperFormat};
+use crate::avx2::words::{half_floats, half_pairs, load};
+use crate::packed::GROUP;
+use crate::super_blocks::SuperFormat;
 
 /// What scales a block of eight rows.
 pub(super) struct Head {
@@ -227,15 +229,6 @@ impl Format for Q2K {
     }
 }
 
-/// # Safety
-/// The CPU has AVX2; 32 bytes are readable there.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn load(words: *const __m256i, word: usize) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_loadu_si256(words.add(word)) }
-}
-
 /// Of 32 words of nibbles, those of a step of sub-block `4 * half + Q`.
 ///
 /// # Safety
@@ -265,33 +258,6 @@ unsafe fn twos<const Q: usize>(words: *const __m256i, half: usize, step: usize) 
         _ => _mm256_srli_epi16::<6>(all),
     };
     _mm256_and_si256(mine, _mm256_set1_epi8(3))
-}
-
-/// Eight half floats.
-///
-/// # Safety
-/// The CPU has AVX2 and F16C; 16 bytes are readable there.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn half_floats(halves: *const __m256i) -> __m256 {
-    // SAFETY: the caller's promise.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.cast()) })
-}
-
-/// The low and the high half floats of a word.
-///
-/// # Safety
-/// The CPU has AVX2 and F16C; 32 bytes are readable there.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn half_pairs(word: *const __m256i) -> (__m256, __m256) {
-    // SAFETY: the caller's promise.
-    let pairs = unsafe { load(word, 0) };
-    let low = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff));
-    let packed = _mm256_packus_epi32(low, _mm256_srli_epi32::<16>(pairs));
-    let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
-    let first = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
-    (first, _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(packed)))
 }
 
 /// Bytes `a` and `b` of each lane as a pair of unsigned 16 bits.

@@ -12,10 +12,12 @@ mod formats;
 
 use std::arch::x86_64::*;
 
+use super::store;
+use super::words::prefetch;
 use crate::columns::Columns;
-use crate::packed::{GROUP, SuperFormat};
+use crate::packed::GROUP;
 use crate::quantized::ROW_TILE;
-use crate::super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow, tiles};
+use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 use formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 
 /// Vectors of four elements of each of eight weight rows that make a sub-block of 32.
@@ -81,16 +83,6 @@ fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
     }
 }
 
-/// The first lanes, as many as fit.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn store(lanes: __m256, out: &mut [f32]) {
-    let mut values = [0f32; GROUP];
-    // SAFETY: `values` has room for eight floats.
-    unsafe { _mm256_storeu_ps(values.as_mut_ptr(), lanes) };
-    out.copy_from_slice(&values[..out.len()]);
-}
-
 /// Products of one group with a tile of `R` rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -102,6 +94,7 @@ fn direct<F: Format, const R: usize>(
     let mut sums = [_mm256_setzero_ps(); R];
     let (rows, _) = tile.as_chunks::<R>();
     for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(rows) {
+        prefetch(block);
         let block: *const __m256i = block.as_ptr().cast();
         // SAFETY: a chunk is a whole block of eight rows.
         let head = unsafe { F::head(block) };
