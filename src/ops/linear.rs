@@ -1,9 +1,9 @@
 //! Linear layers and the embedding, over weights as the checkpoint stores them.
 //!
-//! On the CPU, products with unquantized weights are ours, and so are those with quantized ones where
-//! there are kernels for them. Candle would widen 16-bit weights to `f32` (twice the memory and,
-//! when decoding, twice the traffic) or else round the activations to the weights' type, which costs
-//! bf16 models three digits; its products with quantized weights differ by batch size.
+//! On the CPU, products with unquantized weights are ours, and so are those with quantized ones
+//! where there are kernels for them. Candle would widen 16-bit weights to `f32` (twice the memory
+//! and, when decoding, twice the traffic) or else round the activations to the weights' type, which
+//! costs bf16 models three digits; its products with quantized weights differ by batch size.
 
 use std::sync::Arc;
 
