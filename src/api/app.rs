@@ -23,6 +23,7 @@ use crate::api::models::{Models, ServedModel};
 use crate::api::openai::{self, OpenAiError};
 use crate::api::record::{Operation, Record, RequestId};
 use crate::api::refusal::Refusal;
+use crate::guardrail::Guardrails;
 use crate::limits;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     pub(super) write_stall_timeout: Duration,
     pub(super) body_pace: BodyPace,
     pub(super) access: Access,
+    pub(super) guardrails: Guardrails,
 }
 
 impl App {
@@ -76,12 +78,18 @@ impl App {
             write_stall_timeout: limits::WRITE_STALL_TIMEOUT,
             body_pace: BodyPace::DEFAULT,
             access: Access::open(),
+            guardrails: Guardrails::default(),
         }))
     }
 
     /// Everyone may use an app that was not told otherwise.
     pub fn with_access(self, access: Access) -> Self {
         self.with(|shared| shared.access = access)
+    }
+
+    /// An app that was not told otherwise has no guardrails.
+    pub fn with_guardrails(self, guardrails: Guardrails) -> Self {
+        self.with(|shared| shared.guardrails = guardrails)
     }
 
     #[cfg(test)]

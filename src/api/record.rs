@@ -28,6 +28,8 @@ pub(super) enum Operation {
     InvokeModel,
     InvokeModelWithResponseStream,
     CountTokens,
+    ApplyGuardrail,
+    InvokeGuardrailChecks,
     ListFoundationModels,
     GetFoundationModel,
     GetFoundationModelAvailability,
@@ -55,6 +57,8 @@ impl Operation {
             Self::InvokeModel => "InvokeModel",
             Self::InvokeModelWithResponseStream => "InvokeModelWithResponseStream",
             Self::CountTokens => "CountTokens",
+            Self::ApplyGuardrail => "ApplyGuardrail",
+            Self::InvokeGuardrailChecks => "InvokeGuardrailChecks",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::GetFoundationModel => "GetFoundationModel",
             Self::GetFoundationModelAvailability => "GetFoundationModelAvailability",
@@ -75,6 +79,8 @@ impl Operation {
             | Self::InvokeModel
             | Self::InvokeModelWithResponseStream
             | Self::CountTokens
+            | Self::ApplyGuardrail
+            | Self::InvokeGuardrailChecks
             | Self::ListFoundationModels
             | Self::GetFoundationModel
             | Self::GetFoundationModelAvailability

@@ -4,6 +4,7 @@
 mod access;
 mod environment;
 mod groups;
+mod guardrail;
 mod served;
 mod values;
 
@@ -16,6 +17,7 @@ use crate::cli::{
     bench::{BenchModel, BenchOptions, SyntheticModel},
     chat::ChatOptions,
     eval::EvalOptions,
+    guardrail::GuardrailCommand,
     keys::KeysCommand,
     load::{EngineOptions, ModelOptions},
     models::{ModelsCommand, SynthesizeOptions},
@@ -29,6 +31,7 @@ use crate::model::weights::Quantization;
 use self::access::{AccessArgs, KeysArgs};
 pub(super) use self::environment::{THREAD_VARIABLES, no_color};
 use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
+use self::guardrail::{GuardrailArgs, GuardrailFolderArgs};
 use self::served::ServedArgs;
 
 /// What the program is asked to do.
@@ -40,6 +43,7 @@ pub(super) enum Command {
     Eval(EvalCommand),
     Models(ModelsCommand),
     Keys(KeysCommand),
+    Guardrail(GuardrailCommand),
 }
 
 #[derive(Debug)]
@@ -184,6 +188,8 @@ enum CommandArgs {
     Models(ModelsArgs),
     /// Make, list, limit and revoke the keys that clients of a server need
     Keys(KeysArgs),
+    /// Try guardrails: judge a text, check a file, show what there is
+    Guardrail(GuardrailArgs),
 }
 
 impl Cli {
@@ -195,7 +201,8 @@ impl Cli {
             CommandArgs::Chat(_)
             | CommandArgs::Bench(_)
             | CommandArgs::Eval(_)
-            | CommandArgs::Keys(_) => "warn",
+            | CommandArgs::Keys(_)
+            | CommandArgs::Guardrail(_) => "warn",
         };
         let log = LogOptions {
             filter: self.global.log.clone().unwrap_or_else(|| usual.to_owned()),
@@ -209,6 +216,7 @@ impl Cli {
             CommandArgs::Eval(args) => Command::Eval(args.into_command()?),
             CommandArgs::Models(args) => Command::Models(args.into_command()?),
             CommandArgs::Keys(args) => Command::Keys(args.into_command(&self.global)?),
+            CommandArgs::Guardrail(args) => Command::Guardrail(args.into_command()),
         };
         Ok(Invocation { command, hub, log, threads })
     }
@@ -237,6 +245,8 @@ struct ServeArgs {
     #[command(flatten)]
     served: ServedArgs,
     #[command(flatten)]
+    guardrails: GuardrailFolderArgs,
+    #[command(flatten)]
     access: AccessArgs,
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, env = "OUTCROP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
@@ -264,6 +274,7 @@ impl ServeArgs {
             model_ids: served.ids,
             aliases: served.aliases,
             app: served.app,
+            guardrails: self.guardrails.folder,
             entrance: self.access.into_options(global)?,
             drain,
         };

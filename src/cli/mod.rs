@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod chat;
 mod eval;
+mod guardrail;
 mod keys;
 mod load;
 mod machine;
@@ -65,6 +66,7 @@ fn execute(command: Command, hub: Hub) -> anyhow::Result<Ended> {
         Command::Eval(options) => eval::run(&options.located(&hub)?).map(|()| Ended::Whole),
         Command::Models(command) => models::run(command, &hub).map(|()| Ended::Whole),
         Command::Keys(command) => keys::run(command).map(|()| Ended::Whole),
+        Command::Guardrail(command) => guardrail::run(command).map(|()| Ended::Whole),
     }
 }
 

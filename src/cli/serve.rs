@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, anyhow, bail};
@@ -14,6 +15,7 @@ use crate::api::{
     self, Access, AccessOptions, Alias, App, AppOptions, DrainOptions, Listener, Models,
     PipelineSender, Tls, TlsFiles,
 };
+use crate::cli::guardrail::read_guardrails;
 use crate::keys::KeyStore;
 use crate::pipeline::load::Loaded;
 
@@ -27,6 +29,8 @@ pub(super) struct ServeOptions {
     pub model_ids: Vec<String>,
     pub aliases: Vec<Alias>,
     pub app: AppOptions,
+    /// A folder of guardrails beside the one that ships.
+    pub guardrails: Option<PathBuf>,
     pub entrance: EntranceOptions,
     pub drain: DrainOptions,
 }
@@ -89,7 +93,8 @@ async fn serve(
     let tcp = tcp.with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = tcp.local_addr()?;
     let (models, pipelines) = Models::new(&options.model_ids, &options.aliases)?;
-    let app = App::new(models, options.app).with_access(access);
+    let guardrails = read_guardrails(options.guardrails.as_ref())?;
+    let app = App::new(models, options.app).with_access(access).with_guardrails(guardrails);
     let stop = stop_signal()?;
     let server = tokio::spawn(api::serve(Listener { tcp, tls }, app, options.drain, stop));
     tokio::pin!(server);

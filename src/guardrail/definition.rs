@@ -241,6 +241,29 @@ pub enum DefinitionError {
 type Checked = Result<(), DefinitionError>;
 
 impl GuardrailDefinition {
+    /// One policy and no messages.
+    pub(super) fn with_sensitive_information(
+        name: &str,
+        config: SensitiveInformationPolicyConfig,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: None,
+            topic_policy_config: None,
+            content_policy_config: None,
+            word_policy_config: None,
+            sensitive_information_policy_config: Some(config),
+            contextual_grounding_policy_config: None,
+            automated_reasoning_policy_config: None,
+            cross_region_config: None,
+            blocked_input_messaging: String::new(),
+            blocked_outputs_messaging: String::new(),
+            kms_key_id: None,
+            tags: None,
+            client_request_token: None,
+        }
+    }
+
     /// What can be said without compiling it.
     pub fn check(&self) -> Checked {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

@@ -6,6 +6,7 @@
 //! say what they found in an [`Assessment`].
 
 pub mod assessment;
+mod checks;
 mod definition;
 mod detect;
 mod entities;
@@ -25,7 +26,8 @@ mod topic;
 mod words;
 
 pub use assessment::{Assessment, Intervention};
-pub use definition::{DefinitionError, GuardrailDefinition};
+pub use checks::{EntityFinder, FoundEntity, Severities};
+pub use definition::{ContentFilter, DefinitionError, GuardrailDefinition};
 pub use entities::EntityKind;
 pub use grounding::Grounding;
 pub use guard::{Block, Direction, Guardrail, Identity, Outcome, OutputScope, Qualifier, Verdict};

@@ -4,6 +4,9 @@
 
 mod constraint;
 mod grammars;
+mod guard;
+#[cfg(test)]
+mod guard_tests;
 pub mod load;
 mod prompt;
 mod request;
@@ -24,10 +27,12 @@ use tokio::sync::Semaphore;
 
 use crate::chat::{ReasoningTags, StopError, StopStrings, TextAssets, check_tools};
 use crate::engine::{EngineHandle, GenerationRequest, ReasoningBudget, TokenConstraint};
+use crate::guardrail::CannotMask;
 use crate::limits;
 
 use constraint::Wanted;
 use grammars::Grammars;
+use guard::Gate;
 use prompt::Encoded;
 use stream::StreamParts;
 
@@ -38,6 +43,7 @@ pub use crate::chat::{
     ToolSpec,
 };
 pub use crate::engine::{EngineStats, GenerationError, Priority, SubmitError};
+pub use guard::{GuardedText, GuardrailTrace, Guarding};
 pub use request::{
     ChatEvent, ChatRequest, ChatSummary, Input, OutputFormat, ReasoningFormat, SamplingOverrides,
     StopReason, Timing, TokenLogprob, TokenMeter, Usage,
@@ -82,6 +88,8 @@ pub enum PipelineError {
     Submit(#[from] SubmitError),
     #[error(transparent)]
     Generation(#[from] GenerationError),
+    #[error(transparent)]
+    Guardrail(#[from] CannotMask),
     #[error("rendering or tokenizing the prompt panicked")]
     Panicked,
 }
@@ -114,7 +122,20 @@ impl Pipeline {
     }
 
     /// Refuses here what can be refused; afterwards the stream ends in `Finished` or `Failed`.
-    pub async fn run(&self, request: ChatRequest) -> Result<ChatStream, PipelineError> {
+    pub async fn run(&self, mut request: ChatRequest) -> Result<ChatStream, PipelineError> {
+        let Some(guarding) = request.guarding.take() else { return self.generate(request).await };
+        let judge = move |_: &TextAssets| {
+            let (assessment, message) = guarding.judge_input(&mut request);
+            Ok((Gate::new(guarding, assessment)?, message, request))
+        };
+        let (gate, message, request) = self.off_the_runtime(judge).await?;
+        match message {
+            Some(message) => Ok(ChatStream::blocked(&self.text, gate, message)),
+            None => Ok(self.generate(request).await?.gated(gate)),
+        }
+    }
+
+    async fn generate(&self, request: ChatRequest) -> Result<ChatStream, PipelineError> {
         check(&request)?;
         let meter = request.meter.clone();
         let wanted = Wanted::new(&request, self.text.tool_format())?;
@@ -146,7 +167,7 @@ impl Pipeline {
         };
         let constraint = constraint.map(|it| Box::new(it) as Box<dyn TokenConstraint>);
         let generation = self.engine.submit_constrained(prepared.generation, constraint)?;
-        let stream = ChatStream::new(&self.text, generation, parts, prepared.stop_strings);
+        let stream = ChatStream::new(&self.text, Some(generation), parts, prepared.stop_strings);
         Ok(stream.metered(meter))
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::chat::{Message, ToolChoice, ToolSpec};
 use crate::engine::{GenerationError, Priority};
+use crate::pipeline::Guarding;
 
 /// A request after parsing: every protocol's wire type becomes this or an error.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct ChatRequest {
     pub logprobs: Option<usize>,
     /// Whose request it is: prefixes are shared within a tenant only.
     pub tenant: Option<Arc<str>>,
+    /// What judges the input before the model reads it, and the answer before the client does.
+    pub guarding: Option<Guarding>,
     /// Is told what the request has taken when it ends, however it does.
     pub meter: Option<Arc<TokenMeter>>,
 }
@@ -66,6 +69,7 @@ impl ChatRequest {
             priority: Priority::default(),
             logprobs: None,
             tenant: None,
+            guarding: None,
             meter: None,
         }
     }
@@ -191,6 +195,8 @@ pub enum StopReason {
     ToolUse,
     /// The model began a tool call and did not write a valid one.
     MalformedToolUse,
+    /// A guardrail blocked the request or changed the answer.
+    GuardrailIntervened,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

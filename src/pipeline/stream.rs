@@ -14,8 +14,9 @@ use crate::chat::{
 use crate::engine::{
     FinishReason, Generation, GenerationError, GenerationSummary, TokenEvent, TokenLogprobs,
 };
+use crate::pipeline::guard::Gate;
 use crate::pipeline::{
-    ChatEvent, ChatSummary, ReasoningFormat, StopReason, Timing, TokenLogprob, TokenMeter, Usage,
+    ChatEvent, ChatSummary, GuardrailTrace, ReasoningFormat, StopReason, Timing, TokenLogprob, TokenMeter, Usage,
 };
 
 /// What the way back needs to know of the way there.
@@ -50,6 +51,7 @@ pub struct ChatStream {
     started_at: Instant,
     first_token: Option<Duration>,
     meter: Option<Arc<TokenMeter>>,
+    gate: Option<Box<Gate>>,
 }
 
 /// Also of a request whose client went away.
@@ -68,7 +70,7 @@ impl Drop for ChatStream {
 impl ChatStream {
     pub(super) fn new(
         text: &TextAssets,
-        generation: Generation,
+        generation: Option<Generation>,
         parts: StreamParts,
         stop_strings: StopStrings,
     ) -> Self {
@@ -78,7 +80,7 @@ impl ChatStream {
             ReasoningFormat::Inline => (None, false),
         };
         Self {
-            generation: Some(generation),
+            generation,
             tokenizer: Arc::clone(&text.tokenizer),
             detokenizer: Detokenizer::new(Arc::clone(&text.tokenizer)),
             reasoning_parser: ReasoningParser::new(split_tags, starts_open),
@@ -92,7 +94,25 @@ impl ChatStream {
             started_at: Instant::now(),
             first_token: None,
             meter: None,
+            gate: None,
         }
+    }
+
+    /// The answer to a request whose input was blocked: the message, and no model.
+    pub(super) fn blocked(text: &TextAssets, mut gate: Gate, message: String) -> Self {
+        let none = StopStrings::new(&[]).expect("no stop strings are within every limit");
+        gate.block_input(message);
+        Self::new(text, None, StreamParts::default(), none).gated(gate)
+    }
+
+    pub(super) fn gated(mut self, gate: Gate) -> Self {
+        self.gate = Some(Box::new(gate));
+        self
+    }
+
+    /// What the guardrail found, once the final event was taken; `None` without one.
+    pub fn take_guardrail_trace(&mut self) -> Option<GuardrailTrace> {
+        self.gate.as_mut().map(|gate| gate.take_trace())
     }
 
     pub(super) fn metered(mut self, meter: Option<Arc<TokenMeter>>) -> Self {
@@ -102,6 +122,24 @@ impl ChatStream {
 
     /// `None` after the final event. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<ChatEvent> {
+        loop {
+            if let Some(gate) = &mut self.gate
+                && let Some(event) = gate.take()
+            {
+                return Some(event);
+            }
+            let event = self.next_ungated().await?;
+            let Some(gate) = &mut self.gate else { return Some(event) };
+            gate.push(event);
+            // The guardrail has ended the answer, so the model may stop.
+            if gate.is_blocked && self.generation.is_some() {
+                self.pending.clear();
+                self.end(StopReason::GuardrailIntervened);
+            }
+        }
+    }
+
+    async fn next_ungated(&mut self) -> Option<ChatEvent> {
         loop {
             if let Some(event) = self.pending.pop_front() {
                 return Some(event);

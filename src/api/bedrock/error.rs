@@ -179,6 +179,7 @@ impl From<PipelineError> for BedrockError {
             PipelineError::NoReasoning
             | PipelineError::Unsupported(_)
             | PipelineError::Tools(_)
+            | PipelineError::Guardrail(_)
             | PipelineError::Grammar(_)
             | PipelineError::Template(TemplateError::Refused(_) | TemplateError::Runaway(_))
             | PipelineError::Tokenizer(

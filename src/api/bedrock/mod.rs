@@ -1,6 +1,7 @@
 //! The Bedrock protocol: the runtime's operations on models, and what the control plane says of
 //! the models that there are.
 
+mod apply_guardrail;
 mod chat;
 mod control;
 mod converse;
@@ -9,6 +10,7 @@ mod document;
 mod error;
 mod frame;
 mod guardrail;
+mod guardrail_checks;
 mod invoke;
 mod json;
 mod service;
@@ -40,7 +42,10 @@ pub(in crate::api) fn routes(app: &App) -> Router<App> {
         let path = format!("/model/{{model_id}}/{path}");
         routes = routes.route(&path, app.admitted(operation, route));
     }
-    routes.merge(control::routes(app))
+    routes
+        .merge(apply_guardrail::routes(app))
+        .merge(guardrail_checks::routes(app))
+        .merge(control::routes(app))
 }
 
 fn json_answer(answer: &impl Serialize) -> Response {

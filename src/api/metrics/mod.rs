@@ -186,5 +186,6 @@ fn finished_reason(reason: &StopReason) -> &'static str {
         | StopReason::ToolUse
         | StopReason::MalformedToolUse => "stop",
         StopReason::MaxTokens | StopReason::ContextWindowExceeded => "length",
+        StopReason::GuardrailIntervened => "guardrail",
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn finish_reason(reason: &StopReason) -> &'static str {
         StopReason::EndTurn | StopReason::StopSequence(_) | StopReason::MalformedToolUse => "stop",
         StopReason::MaxTokens | StopReason::ContextWindowExceeded => "length",
         StopReason::ToolUse => "tool_calls",
+        StopReason::GuardrailIntervened => "content_filter",
     }
 }
 

@@ -207,6 +207,7 @@ impl From<PipelineError> for OpenAiError {
                 "The model has no chat template; use /v1/completions.",
             )
             .about("model"),
+            PipelineError::Guardrail(_) => invalid("stream", message),
             PipelineError::NoReasoning => Self::unsupported(
                 "reasoning_effort",
                 "the model writes no reasoning that a budget could limit.",

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::{
-    args::values,
-    chat::RequestOptions,
+    args::{guardrail::GuardrailFolderArgs, values},
+    chat::{GuardrailOptions, RequestOptions},
+    guardrail::GuardrailChoice,
     load::{EngineOptions, ModelOptions, ModelSource},
 };
 use crate::engine::EngineConfig;
@@ -164,6 +165,11 @@ pub(super) struct RequestArgs {
     /// Text that ends the answer, without being part of it; can be repeated
     #[arg(long = "stop", value_name = "TEXT")]
     stop_sequences: Vec<String>,
+    #[command(flatten)]
+    guardrails: GuardrailFolderArgs,
+    /// Judge prompts and answers by a guardrail: an id, and after a colon a version
+    #[arg(long, env = "OUTCROP_GUARDRAIL", value_name = "ID[:VERSION]")]
+    guardrail: Option<String>,
 }
 
 impl RequestArgs {
@@ -180,6 +186,10 @@ impl RequestArgs {
             },
             stop_sequences: self.stop_sequences,
             reasoning_budget: self.reasoning_budget,
+            guardrail: self.guardrail.map(|choice| GuardrailOptions {
+                folder: self.guardrails.folder,
+                choice: GuardrailChoice::parse(&choice),
+            }),
         }
     }
 }

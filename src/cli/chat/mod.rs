@@ -4,6 +4,8 @@ mod conversation;
 mod render;
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tokio::{
@@ -14,12 +16,15 @@ use tokio::{
 use crate::chat::{Message, Role};
 use crate::cli::{
     Ended,
+    guardrail::{GuardrailChoice, read_guardrails},
     load::{self, EngineOptions, ModelOptions},
 };
+use crate::guardrail::{Guardrail, OutputScope, StreamMode};
 use crate::hub::Hub;
 use crate::limits::CHAT_INPUT_BYTES_MAX;
 use crate::pipeline::{
-    ChatEvent, ChatRequest, ChatStream, ChatSummary, Input, Pipeline, SamplingOverrides,
+    ChatEvent, ChatRequest, ChatStream, ChatSummary, GuardedText, Guarding, Input, Pipeline,
+    SamplingOverrides,
 };
 
 use self::render::{Look, Renderer};
@@ -45,11 +50,36 @@ pub(super) struct RequestOptions {
     pub sampling: SamplingOverrides,
     pub stop_sequences: Vec<String>,
     pub reasoning_budget: Option<usize>,
+    pub guardrail: Option<GuardrailOptions>,
+}
+
+/// A guardrail around the conversation, and where it is from.
+#[derive(Debug, Clone)]
+pub(super) struct GuardrailOptions {
+    pub folder: Option<PathBuf>,
+    pub choice: GuardrailChoice,
 }
 
 impl RequestOptions {
-    fn request(&self, messages: Vec<Message>) -> ChatRequest {
+    fn request(&self, messages: Vec<Message>, guardrail: Option<&Arc<Guardrail>>) -> ChatRequest {
+        let guarding = guardrail.map(|guardrail| Guarding {
+            guardrail: Arc::clone(guardrail),
+            // What came before was judged in its turn.
+            input: messages
+                .last()
+                .map(|message| GuardedText {
+                    text: message.content.clone(),
+                    qualifiers: Vec::new(),
+                })
+                .into_iter()
+                .collect(),
+            mode: StreamMode::Sync,
+            scope: OutputScope::Interventions,
+            is_whole: false,
+            reasoning: true,
+        });
         ChatRequest {
+            guarding,
             max_tokens: self.max_tokens,
             sampling: self.sampling,
             stop_sequences: self.stop_sequences.clone(),
@@ -62,6 +92,11 @@ impl RequestOptions {
 pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
     let prompt = prompt(options.prompt)?;
     let request = options.request;
+    let guardrail = request.guardrail.as_ref().map(|GuardrailOptions { folder, choice }| {
+        let guardrails = read_guardrails(folder.as_ref())?;
+        anyhow::Ok(guardrails.resolve(&choice.identifier, &choice.version)?)
+    });
+    let guardrail = guardrail.transpose()?;
     let loaded = load::load(&options.model, &options.engine, hub)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     let look = Look::choose(options.json, options.hide_reasoning, options.plain);
@@ -69,6 +104,7 @@ pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
     let mut session = Session {
         pipeline: loaded.pipeline,
         request,
+        guardrail,
         interrupt: signal(SignalKind::interrupt())?,
         look,
     };
@@ -115,6 +151,7 @@ fn read_text(input: impl Read) -> anyhow::Result<String> {
 struct Session {
     pipeline: Pipeline,
     request: RequestOptions,
+    guardrail: Option<Arc<Guardrail>>,
     interrupt: Signal,
     look: Look,
 }
@@ -128,7 +165,7 @@ struct Answer {
 impl Session {
     /// Streams an answer to the terminal. Ctrl-C ends it: dropping the stream cancels the request.
     async fn answer(&mut self, messages: Vec<Message>) -> anyhow::Result<Answer> {
-        let request = self.request.request(messages);
+        let request = self.request.request(messages, self.guardrail.as_ref());
         let stream = tokio::select! {
             stream = self.pipeline.run(request) => stream?,
             _ = self.interrupt.recv() => {

@@ -140,6 +140,7 @@ pub(super) fn stop_reason(reason: &StopReason) -> &'static str {
         StopReason::ContextWindowExceeded => "model_context_window_exceeded",
         StopReason::ToolUse => "tool_use",
         StopReason::MalformedToolUse => "malformed_tool_use",
+        StopReason::GuardrailIntervened => "guardrail_intervened",
     }
 }
 

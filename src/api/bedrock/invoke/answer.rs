@@ -170,7 +170,8 @@ fn finish_reason(reason: &StopReason) -> &'static str {
         StopReason::EndTurn
         | StopReason::StopSequence(_)
         | StopReason::ToolUse
-        | StopReason::MalformedToolUse => "stop",
+        | StopReason::MalformedToolUse
+        | StopReason::GuardrailIntervened => "stop",
         StopReason::MaxTokens | StopReason::ContextWindowExceeded => "length",
     }
 }

@@ -57,7 +57,8 @@ impl ResponseEncoder {
                 StopReason::EndTurn
                 | StopReason::StopSequence(_)
                 | StopReason::ToolUse
-                | StopReason::MalformedToolUse,
+                | StopReason::MalformedToolUse
+                | StopReason::GuardrailIntervened,
             )
             | None => ("completed", "response.completed"),
         }
