@@ -1,4 +1,5 @@
-//! `outcrop guardrail`: what guardrails there are, whether a file is one, and what one says of a text.
+//! `outcrop guardrail`: what guardrails there are, whether a file is one, and what one says of a
+//! text.
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;

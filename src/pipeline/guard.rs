@@ -1,5 +1,5 @@
-//! A guardrail around a request: what the client wrote is judged before the model reads it, what the
-//! model writes before the client does.
+//! A guardrail around a request: what the client wrote is judged before the model reads it, what
+//! the model writes before the client does.
 
 use std::collections::VecDeque;
 use std::mem;

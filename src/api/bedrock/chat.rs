@@ -56,7 +56,7 @@ pub(super) async fn run(
 /// Hands the whole answer to `push`, piece by piece.
 pub(super) async fn collect(
     app: &App,
-    mut chat: ChatStream,
+    chat: &mut ChatStream,
     mut push: impl FnMut(ChatEvent),
 ) -> Result<ChatSummary, BedrockError> {
     let all = async {

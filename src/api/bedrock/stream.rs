@@ -20,7 +20,7 @@ use crate::api::lifecycle::Phase;
 use crate::api::record::Record;
 use crate::api::refusal::Refusal;
 use crate::limits;
-use crate::pipeline::{ChatEvent, ChatStream, ChatSummary};
+use crate::pipeline::{ChatEvent, ChatStream, ChatSummary, GuardrailTrace};
 
 /// From the events of a chat to the frames of an operation.
 pub(super) trait Encoder: Send + 'static {
@@ -29,6 +29,9 @@ pub(super) trait Encoder: Send + 'static {
 
     /// What an event that does not end the answer adds, which may be nothing.
     fn delta(&mut self, event: ChatEvent) -> Vec<u8>;
+
+    /// What a guardrail found, before the end of the answer.
+    fn traced(&mut self, trace: &GuardrailTrace);
 
     /// The end of an answer that went well, after `elapsed` since the request came.
     fn finish(&mut self, summary: &ChatSummary, elapsed: Duration) -> Vec<u8>;
@@ -79,6 +82,9 @@ async fn write(
         let Some(event) = event else { return };
         frame = match event {
             ChatEvent::Finished(summary) => {
+                if let Some(trace) = chat.take_guardrail_trace() {
+                    encoder.traced(&trace);
+                }
                 let frame = encoder.finish(&summary, record.elapsed());
                 record.finished(summary);
                 frame

@@ -24,6 +24,9 @@ pub(super) struct ConverseAnswer {
     pub(super) performance_config: Option<PerformanceConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service_tier: Option<ServiceTier>,
+    /// What a guardrail found, if the client asked to be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<Value>,
 }
 
 #[derive(Serialize)]

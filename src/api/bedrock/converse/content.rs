@@ -15,7 +15,7 @@ use crate::api::bedrock::document::Document;
 use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::json::{check_name, in_range, invalid, refuse, unsupported};
 use crate::limits;
-use crate::pipeline::{self, ToolCall};
+use crate::pipeline::{self, GuardedText, ToolCall};
 
 /// Characters of the id of a tool's use beside letters and digits.
 const ID_CHARS: &str = "_.:-";
@@ -32,6 +32,8 @@ pub(super) struct Conversation {
     /// Ids of the tool uses of the last turn, whose results the next one must bring.
     open_calls: Vec<String>,
     pub(super) has_cache_points: bool,
+    /// What the client marked for a guardrail.
+    marked: Vec<GuardedText>,
 }
 
 /// One block after reading.
@@ -53,6 +55,7 @@ impl Conversation {
             num_documents: 0,
             open_calls: Vec::new(),
             has_cache_points: false,
+            marked: Vec::new(),
         }
     }
 
@@ -104,6 +107,17 @@ impl Conversation {
             self.messages.insert(0, pipeline::Message::new(pipeline::Role::System, system));
         }
         (self.messages, self.has_cache_points)
+    }
+
+    /// What a guardrail looks at: what is marked for it, or else all that users said. Neither the
+    /// system prompt nor what tools answered is a user's.
+    pub(super) fn guarded(&mut self) -> Vec<GuardedText> {
+        if !self.marked.is_empty() {
+            return std::mem::take(&mut self.marked);
+        }
+        let said = self.messages.iter().filter(|it| it.role == pipeline::Role::User);
+        let unmarked = |text: &str| GuardedText { text: text.to_owned(), qualifiers: Vec::new() };
+        said.map(|message| unmarked(&message.content)).collect()
     }
 
     fn turn(&mut self, turn: Message, index: usize) -> Result<(), BedrockError> {
@@ -255,7 +269,9 @@ impl Conversation {
             blocks.push(Block::Text(self.document(document, &format!("{path}.document"))?));
         }
         if let Some(guarded) = block.guard_content {
-            blocks.push(Block::Text(guarded.into_text(&format!("{path}.guardContent"))?));
+            let guarded = guarded.into_text(&format!("{path}.guardContent"))?;
+            blocks.push(Block::Text(guarded.text.clone()));
+            self.marked.push(guarded);
         }
         if let Some(cited) = block.citations_content {
             let texts: Vec<_> = cited.content.into_iter().flatten().map(|it| it.text).collect();

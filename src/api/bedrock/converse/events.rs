@@ -13,7 +13,7 @@ use crate::api::bedrock::converse::answer::{
 use crate::api::bedrock::converse::parse::Options;
 use crate::api::bedrock::frame;
 use crate::api::bedrock::stream::Encoder;
-use crate::pipeline::{ChatEvent, ChatSummary};
+use crate::pipeline::{ChatEvent, ChatSummary, GuardrailTrace};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum BlockKind {
@@ -28,6 +28,7 @@ pub(super) struct EventEncoder {
     /// The block that is open, and its kind.
     open: Option<(usize, BlockKind)>,
     num_blocks: usize,
+    trace: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -47,11 +48,13 @@ struct Metadata {
     performance_config: Option<PerformanceConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<ServiceTier>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<Value>,
 }
 
 impl EventEncoder {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, open: None, num_blocks: 0 }
+        Self { options, open: None, num_blocks: 0, trace: None }
     }
 
     /// The index of a block of this kind, after closing one of another kind.
@@ -111,6 +114,10 @@ impl Encoder for EventEncoder {
         frames
     }
 
+    fn traced(&mut self, trace: &GuardrailTrace) {
+        self.trace = self.options.guardrail.as_ref().and_then(|choice| choice.trace(trace));
+    }
+
     fn finish(&mut self, summary: &ChatSummary, elapsed: Duration) -> Vec<u8> {
         let mut frames = Vec::new();
         self.close_block(&mut frames);
@@ -125,6 +132,7 @@ impl Encoder for EventEncoder {
             metrics: elapsed.into(),
             performance_config: PerformanceConfig::echo(options.service),
             service_tier: ServiceTier::echo(options.service),
+            trace: self.trace.take(),
         };
         frame::event(&mut frames, "metadata", &metadata);
         frames

@@ -41,10 +41,12 @@ async fn answer_at_once(
     model_id: ModelId,
     request: Request,
 ) -> Result<Response, BedrockError> {
-    let (chat, options) = start(&app, &record, &model_id, (request, false)).await?;
+    let (mut chat, options) = start(&app, &record, &model_id, (request, false)).await?;
     let mut blocks = Blocks::default();
-    let summary = collect(&app, chat, |delta| blocks.push(delta)).await?;
-    let answer = whole_answer(blocks, &summary, &options, record.elapsed());
+    let summary = collect(&app, &mut chat, |delta| blocks.push(delta)).await?;
+    let mut answer = whole_answer(blocks, &summary, &options, record.elapsed());
+    let trace = options.guardrail.as_ref().zip(chat.take_guardrail_trace());
+    answer.trace = trace.and_then(|(choice, trace)| choice.trace(&trace));
     record.finished(summary);
     Ok(json_answer(&answer))
 }
@@ -66,6 +68,7 @@ fn whole_answer(
         ),
         performance_config: PerformanceConfig::echo(options.service),
         service_tier: ServiceTier::echo(options.service),
+        trace: None,
     }
 }
 
@@ -89,13 +92,14 @@ async fn start(
 ) -> Result<(ChatStream, Options), BedrockError> {
     let strict_reasoning = app.shared().options.strict_reasoning;
     let parse_options = ParseOptions { strict_reasoning, is_stream };
-    let (chat_request, mut options) =
+    let (mut chat_request, mut options) =
         chat::parsed(app, record, model_id, request, move |_, body| {
             converse_request(json::read(body)?, parse_options)
         })
         .await?;
-    if let Some(guardrail) = options.guardrail.take() {
-        guardrail.resolve()?;
+    if let Some(choice) = &options.guardrail {
+        let guarded = std::mem::take(&mut options.guarded);
+        chat_request.guarding = Some(choice.resolve(app, guarded)?);
     }
     let chat = chat::run(app, record, model_id, chat_request).await?;
     Ok((chat, options))

@@ -15,7 +15,7 @@ use crate::api::bedrock::guardrail::GuardrailChoice;
 use crate::api::bedrock::json::{float, in_range, invalid, max_tokens, natural, unsupported};
 use crate::api::bedrock::service::{self, Service};
 use crate::limits;
-use crate::pipeline::{ChatRequest, Input, OutputFormat, SamplingOverrides};
+use crate::pipeline::{ChatRequest, GuardedText, Input, OutputFormat, SamplingOverrides};
 
 /// What `outputConfig.effort` allows for reasoning, in tokens. The models were not trained to
 /// reason more or less, so an effort is where they are cut: `high` and above leave it to them.
@@ -35,6 +35,8 @@ const EFFORTS: [(&str, Option<usize>); 8] = [
 pub(in crate::api::bedrock) struct Options {
     pub(in crate::api::bedrock) service: Service,
     pub(in crate::api::bedrock) guardrail: Option<GuardrailChoice>,
+    /// What the guardrail is to look at.
+    pub(in crate::api::bedrock) guarded: Vec<GuardedText>,
     /// JSON pointers into what the model says beside its answer.
     pub(in crate::api::bedrock) response_fields: Vec<String>,
     /// Whether the request marks what it wants to be cached, and so is told what was.
@@ -71,6 +73,7 @@ pub(in crate::api::bedrock) fn converse_request(
     conversation.has_cache_points |= has_cache_points;
     conversation.system(wire.system.unwrap_or_default())?;
     conversation.turns(wire.messages.unwrap_or_default())?;
+    let guarded = guardrail.as_ref().map(|_| conversation.guarded()).unwrap_or_default();
     let (messages, has_cache_points) = conversation.finish();
     let (output_format, effort) = output(wire.output_config)?;
     let request = ChatRequest {
@@ -84,7 +87,7 @@ pub(in crate::api::bedrock) fn converse_request(
         priority: service.priority(),
         ..ChatRequest::new(Input::Messages(messages))
     };
-    Ok((request, Options { service, guardrail, response_fields, has_cache_points }))
+    Ok((request, Options { service, guardrail, guarded, response_fields, has_cache_points }))
 }
 
 fn check_response_fields(paths: &[String]) -> Result<(), BedrockError> {

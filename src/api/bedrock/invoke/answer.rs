@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::api::bedrock::converse::TokenUsage;
 use crate::api::bedrock::frame;
+use crate::api::bedrock::guardrail::GuardrailChoice;
 use crate::api::bedrock::invoke::body::{Format, PromptFormat};
 use crate::api::bedrock::stream::Encoder;
-use crate::pipeline::{ChatEvent, ChatSummary, StopReason, Usage};
+use crate::pipeline::{ChatEvent, ChatSummary, GuardrailTrace, StopReason, Usage};
 
 /// What Bedrock adds to the last chunk of a stream.
 const METRICS: &str = "amazon-bedrock-invocationMetrics";
@@ -23,6 +24,9 @@ pub(super) struct Answer {
     model_id: String,
     id: String,
     created: u64,
+    pub(super) guardrail: Option<GuardrailChoice>,
+    /// What a guardrail adds to the answer or its last chunk.
+    guardrail_members: Map<String, Value>,
 }
 
 impl Answer {
@@ -33,18 +37,25 @@ impl Answer {
             model_id,
             id: format!("cmpl-{}", Uuid::new_v4().simple()),
             created: since.map_or(0, |since| since.as_secs()),
+            guardrail: None,
+            guardrail_members: Map::new(),
         }
     }
 
     /// An answer that is sent whole.
-    pub(super) fn whole(self, events: Vec<ChatEvent>, summary: &ChatSummary) -> Value {
-        match self.format {
+    pub(super) fn whole(mut self, events: Vec<ChatEvent>, summary: &ChatSummary) -> Value {
+        let added = std::mem::take(&mut self.guardrail_members);
+        let mut answer = match self.format {
             Format::Prompt(format) => {
                 let text: String = events.into_iter().filter_map(text_of).collect();
                 Value::Object(self.object(format, text, Some(summary)))
             }
             Format::Chat(chat) => chat.whole(events, summary),
+        };
+        if let Value::Object(members) = &mut answer {
+            members.extend(added);
         }
+        answer
     }
 
     /// One object of a format: the whole answer, or a piece of it that has no summary yet.
@@ -135,6 +146,11 @@ impl Encoder for Answer {
         frames
     }
 
+    fn traced(&mut self, trace: &GuardrailTrace) {
+        let Some(choice) = &self.guardrail else { return };
+        self.guardrail_members = choice.invoke_members(trace);
+    }
+
     fn finish(&mut self, summary: &ChatSummary, elapsed: Duration) -> Vec<u8> {
         let mut objects = match &mut self.format {
             Format::Prompt(format) => {
@@ -144,6 +160,7 @@ impl Encoder for Answer {
             Format::Chat(chat) => chat.finish(summary),
         };
         if let Some(last) = objects.last_mut() {
+            last.extend(std::mem::take(&mut self.guardrail_members));
             last.insert(METRICS.to_owned(), metrics(summary, elapsed));
         }
         let mut frames = Vec::new();

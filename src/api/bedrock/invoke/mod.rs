@@ -19,9 +19,10 @@ use crate::api::bedrock::converse::TokenUsage;
 use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::guardrail::GuardrailChoice;
 use crate::api::bedrock::service::{self, Service};
+use crate::api::bedrock::stream::Encoder as _;
 use crate::api::bedrock::{chat, frame, json_answer, stream, with_content_type};
 use crate::api::record::Record;
-use crate::pipeline::ChatStream;
+use crate::pipeline::{ChatStream, GuardedText, Input, Role};
 
 use answer::Answer;
 use body::{InvokeBody, invoke_body};
@@ -42,10 +43,13 @@ async fn answer_at_once(
     model_id: ModelId,
     request: Request,
 ) -> Result<Response, BedrockError> {
-    let (chat, answer, service) = start(&app, &record, &model_id, request).await?;
+    let (mut chat, mut answer, service) = start(&app, &record, &model_id, request, false).await?;
     let mut events = Vec::new();
-    let summary = chat::collect(&app, chat, |event| events.push(event)).await?;
+    let summary = chat::collect(&app, &mut chat, |event| events.push(event)).await?;
     let usage = TokenUsage::new(summary.usage, false);
+    if let Some(trace) = chat.take_guardrail_trace() {
+        answer.traced(&trace);
+    }
     let mut response = json_answer(&answer.whole(events, &summary));
     let headers = response.headers_mut();
     let latency = u64::try_from(record.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -70,7 +74,7 @@ async fn answer_as_written(
     model_id: ModelId,
     request: Request,
 ) -> Result<Response, BedrockError> {
-    let (chat, answer, service) = start(&app, &record, &model_id, request).await?;
+    let (chat, answer, service) = start(&app, &record, &model_id, request, true).await?;
     let body = stream::body(chat, app, record, answer);
     let mut response = with_content_type(body, frame::CONTENT_TYPE);
     let headers = response.headers_mut();
@@ -84,6 +88,7 @@ async fn start(
     record: &Record,
     model_id: &ModelId,
     request: Request,
+    is_stream: bool,
 ) -> Result<(ChatStream, Answer, Service), BedrockError> {
     let id = model_id.0.clone();
     let parse = move |headers: &HeaderMap, body: &[u8]| {
@@ -92,16 +97,32 @@ async fn start(
         let guardrail = GuardrailChoice::from_headers(headers)?;
         Ok((invoke_body(body, &id)?, service, guardrail))
     };
-    let (body, service, guardrail) = chat::parsed(app, record, model_id, request, parse).await?;
-    if let Some(guardrail) = guardrail {
-        guardrail.resolve()?;
-    }
+    let (body, service, mut guardrail) =
+        chat::parsed(app, record, model_id, request, parse).await?;
     let InvokeBody { mut request, format } = body;
+    if let Some(choice) = &mut guardrail {
+        choice.is_stream = is_stream;
+        request.guarding = Some(choice.resolve(app, guarded(&request.input))?);
+    }
     if service != Service::default() {
         request.priority = service.priority();
     }
     let chat = chat::run(app, record, model_id, request).await?;
-    Ok((chat, Answer::new(format, model_id.0.clone()), service))
+    let mut answer = Answer::new(format, model_id.0.clone());
+    answer.guardrail = guardrail;
+    Ok((chat, answer, service))
+}
+
+/// A prompt is looked at as a whole, of a conversation what users said.
+fn guarded(input: &Input) -> Vec<GuardedText> {
+    let whole = |text: &str| GuardedText { text: text.to_owned(), qualifiers: Vec::new() };
+    match input {
+        Input::Text(text) => vec![whole(text)],
+        Input::Messages(messages) => {
+            let said = messages.iter().filter(|message| message.role == Role::User);
+            said.map(|message| whole(&message.content)).collect()
+        }
+    }
 }
 
 fn echo(headers: &mut HeaderMap, service: Service) {
