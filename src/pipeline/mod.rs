@@ -43,7 +43,7 @@ pub use crate::chat::{
     ToolSpec,
 };
 pub use crate::engine::{EngineStats, GenerationError, Priority, SubmitError};
-pub use guard::{GuardedText, GuardrailTrace, Guarding};
+pub use guard::{GuardedText, Guarding, GuardrailTrace};
 pub use request::{
     ChatEvent, ChatRequest, ChatSummary, Input, OutputFormat, ReasoningFormat, SamplingOverrides,
     StopReason, Timing, TokenLogprob, TokenMeter, Usage,

@@ -16,7 +16,8 @@ use crate::engine::{
 };
 use crate::pipeline::guard::Gate;
 use crate::pipeline::{
-    ChatEvent, ChatSummary, GuardrailTrace, ReasoningFormat, StopReason, Timing, TokenLogprob, TokenMeter, Usage,
+    ChatEvent, ChatSummary, GuardrailTrace, ReasoningFormat, StopReason, Timing, TokenLogprob,
+    TokenMeter, Usage,
 };
 
 /// What the way back needs to know of the way there.
