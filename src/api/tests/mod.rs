@@ -6,6 +6,7 @@ mod converse;
 mod disconnects;
 mod drain;
 mod fields;
+mod guardrail;
 mod invoke;
 mod models;
 mod openai;

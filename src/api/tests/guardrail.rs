@@ -1,0 +1,115 @@
+//! Guardrails over the wire: by themselves, and around a model.
+
+use serde_json::{Value, json};
+
+use crate::api::tests::TestServer;
+use crate::api::tests::client::events;
+use crate::guardrail::Guardrails;
+use crate::pipeline::testing::saying;
+
+async fn server(answer: &str) -> TestServer {
+    TestServer::start_app(saying(answer), |app| app.with_guardrails(Guardrails::built_in())).await
+}
+
+fn ask(text: &str) -> String {
+    json!({
+        "messages": [{ "role": "user", "content": [{ "text": text }] }],
+        "system": [{ "text": "AKIAIOSFODNN7EXAMPLE is nobody's concern" }],
+        "guardrailConfig":
+            { "guardrailIdentifier": "default", "guardrailVersion": "1", "trace": "enabled" },
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_guardrail_is_applied_without_a_model() {
+    let server = server("never").await;
+    let path =
+        "/guardrail/arn:aws:bedrock:us-east-1:123456789012:guardrail%2Fdefault/version/1/apply";
+    let body = json!({
+        "source": "OUTPUT",
+        "content": [{ "text": { "text": "call 13800138000" } }, { "text": { "text": "fine" } }],
+    });
+    let answer = server.post(path, &body.to_string()).await;
+    let json = answer.json();
+    assert_eq!((answer.status.as_u16(), &json["action"]), (200, &json!("GUARDRAIL_INTERVENED")));
+    assert_eq!(json["outputs"], json!([{ "text": "call {PHONE}" }, { "text": "fine" }]));
+    let entity = &json["assessments"][0]["sensitiveInformationPolicy"]["piiEntities"][0];
+    let expected = json!({ "match": "13800138000", "type": "PHONE", "action": "ANONYMIZED", "detected": true });
+    assert_eq!(entity, &expected);
+    assert_eq!(json["usage"]["sensitiveInformationPolicyUnits"], 1);
+    assert_eq!(json["guardrailCoverage"]["textCharacters"], json!({ "guarded": 20, "total": 20 }));
+
+    let quiet = json!({ "source": "INPUT", "content": [{ "text": { "text": "the river" } }] });
+    let json = server.post(path, &quiet.to_string()).await.json();
+    assert_eq!((&json["action"], &json["outputs"]), (&json!("NONE"), &json!([])));
+    let missing = server.post("/guardrail/none/version/1/apply", &quiet.to_string()).await;
+    assert_eq!(missing.error().0, 404);
+    let wrong = json!({ "source": "INPUT", "content": [{ "text": { "txt": "a" } }] });
+    let (status, _, message) = server.post(path, &wrong.to_string()).await.error();
+    assert_eq!((status, message.contains("content[0]")), (400, true), "{message}");
+}
+
+#[tokio::test]
+async fn checks_need_no_guardrail() {
+    let server = server("never").await;
+    let body = json!({
+        "messages": [{ "role": "user", "content": [{ "text": "手机号13800138000" }] }],
+        "checks": {
+            "contentFilter": { "categories": [{ "category": "HATE" }] },
+            "promptAttack": { "categories": [{ "category": "JAILBREAK" }] },
+            "sensitiveInformation": { "entities": [{ "type": "PHONE" }] },
+        },
+    });
+    let json = server.post("/guardrail-checks/invoke", &body.to_string()).await.json();
+    let found = &json["results"]["sensitiveInformation"]["results"][0];
+    assert_eq!((&found["beginOffset"], &found["endOffset"]), (&json!(3), &json!(14)));
+    let severity = json["results"]["contentFilter"]["results"][0]["severityScore"].as_f64();
+    assert!(severity.is_some_and(|score| (0.0..0.5).contains(&score)), "{json}");
+    assert_eq!(json["usage"]["promptAttack"]["textUnits"], 1);
+}
+
+#[tokio::test]
+async fn converse_blocks_and_masks_and_says_what_was_found() {
+    let guarded = server("Hm.</think>call 13800138000 now").await;
+    let json = guarded.converse(&ask("q")).await.json();
+    assert_eq!(json["stopReason"], "guardrail_intervened");
+    assert_eq!(json["output"]["message"]["content"][1]["text"], "call {PHONE} now");
+    let trace = &json["trace"]["guardrail"];
+    assert_eq!(trace["actionReason"], "Guardrail masked.");
+    let output = &trace["outputAssessments"]["default"][1]["sensitiveInformationPolicy"];
+    assert_eq!(output["piiEntities"][0]["match"], "13800138000");
+
+    let blocked = guarded.converse(&ask("key AKIAIOSFODNN7EXAMPLE")).await.json();
+    assert_eq!(blocked["stopReason"], "guardrail_intervened");
+    let content = blocked["output"]["message"]["content"].as_array().unwrap();
+    assert!(content.len() == 1 && content[0]["text"].as_str().unwrap().starts_with("Sorry"));
+    let input = &blocked["trace"]["guardrail"]["inputAssessment"]["default"];
+    assert_eq!(input["sensitiveInformationPolicy"]["piiEntities"][0]["action"], "BLOCKED");
+    assert_eq!(blocked["usage"]["outputTokens"], 0);
+}
+
+#[tokio::test]
+async fn a_stream_is_masked_on_its_way() {
+    let server = server("Hm.</think>call 13800138000 now").await;
+    let answer = server.post("/model/toy/converse-stream", &ask("q")).await;
+    let events = events(&answer.body);
+    let text: String = events
+        .iter()
+        .filter_map(|event| event.payload["delta"]["text"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(text, "call {PHONE} now");
+    let last: &Value = &events.last().unwrap().payload;
+    assert_eq!(last["trace"]["guardrail"]["actionReason"], "Guardrail masked.");
+}
+
+#[tokio::test]
+async fn invoke_model_tells_of_the_guardrail_in_the_body() {
+    let server = server("Hm.</think>call 13800138000 now").await;
+    let headers = "x-amzn-bedrock-guardrailidentifier: default\n\
+                   x-amzn-bedrock-guardrailversion: 1\n";
+    let chat = json!({ "messages": [{ "role": "user", "content": "q" }], "max_tokens": 100 });
+    let json = server.post_with("/model/toy/invoke", headers, &chat.to_string()).await.json();
+    assert_eq!(json["amazon-bedrock-guardrailAction"], "INTERVENED", "{json}");
+    assert!(json.to_string().contains("call {PHONE} now") && !json.to_string().contains("138001"));
+}
