@@ -67,7 +67,7 @@ fn spaced_email(text: &str, at: usize, from: usize) -> Option<Candidate> {
         && at - start < 2 * LOCAL_BYTES_MAX
         && bytes[start - 1] == b' '
         && (bytes[start - 2].is_ascii_alphanumeric() || b"._%+-".contains(&bytes[start - 2]))
-        && (start == from + 2 || bytes[start - 3] == b' ' || !bytes[start - 3].is_ascii_graphic())
+        && (start < 3 || !bytes[start - 3].is_ascii_graphic())
     {
         start -= 2;
     }
