@@ -35,7 +35,9 @@ async fn a_guardrail_is_applied_without_a_model() {
     assert_eq!((answer.status.as_u16(), &json["action"]), (200, &json!("GUARDRAIL_INTERVENED")));
     assert_eq!(json["outputs"], json!([{ "text": "call {PHONE}" }, { "text": "fine" }]));
     let entity = &json["assessments"][0]["sensitiveInformationPolicy"]["piiEntities"][0];
-    let expected = json!({ "match": "13800138000", "type": "PHONE", "action": "ANONYMIZED", "detected": true });
+    let expected = json!({
+        "match": "13800138000", "type": "PHONE", "action": "ANONYMIZED", "detected": true,
+    });
     assert_eq!(entity, &expected);
     assert_eq!(json["usage"]["sensitiveInformationPolicyUnits"], 1);
     assert_eq!(json["guardrailCoverage"]["textCharacters"], json!({ "guarded": 20, "total": 20 }));
