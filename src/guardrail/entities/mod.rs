@@ -17,7 +17,7 @@ mod token;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 
 pub use kind::EntityKind;
 pub(super) use kind::EntitySet;
@@ -60,8 +60,9 @@ fn needles() -> &'static (AhoCorasick, Vec<Needle>) {
         patterns.extend(keyed::KEYWORDS.iter().map(|(text, key)| (*text, Needle::Keyword(*key))));
         patterns.extend(["AKIA", "ASIA"].map(|prefix| (prefix, Needle::Code)));
         patterns.extend(code::provinces().map(|province| (province, Needle::Code)));
-        // Few and case-sensitive, so that they are searched by vectors.
+        // So few that a table of all transitions is small: it reads a byte in a step.
         let search = AhoCorasickBuilder::new()
+            .kind(Some(AhoCorasickKind::DFA))
             .match_kind(MatchKind::LeftmostLongest)
             .build(patterns.iter().map(|(text, _)| text))
             .expect("a few dozen short needles fit");

@@ -79,6 +79,14 @@ impl WordMatcher {
         // Words within this phrase do no harm.
         let mut innocent = from..from;
         while let Some(character) = next_char(skeleton, at) {
+            // Within a word of letters none begins.
+            if character.is_ascii_lowercase()
+                && previous.is_some_and(|before| before.is_ascii_alphanumeric())
+            {
+                previous = Some(character);
+                at += 1;
+                continue;
+            }
             let end = at + character.len_utf8();
             if walk.can_start(previous, character) {
                 let found = walk.from(at);
