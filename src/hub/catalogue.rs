@@ -199,6 +199,7 @@ mod tests {
         let mut on_disk: Vec<_> = std::fs::read_dir(directory)
             .expect("the repository has models/")
             .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
+            .filter(|name| name.ends_with(".toml"))
             .collect();
         let mut in_table: Vec<_> = FILES.iter().map(|(id, _)| format!("{id}.toml")).collect();
         on_disk.sort();

@@ -184,7 +184,11 @@ async fn every_route_asks_for_a_key_but_the_probes() {
     let strange = ["/", "/nothing", "//health", "/health/", "/health%2f", "/v1", "/Health"];
     let strange = strange.map(str::to_owned);
     for route in routes.iter().chain(&strange) {
-        let path = route.replace("{model_id}", "toy").replace("{*model_id}", "toy");
+        let path = route
+            .replace("{model_id}", "toy")
+            .replace("{*model_id}", "toy")
+            .replace("{identifier}", "default")
+            .replace("{version}", "DRAFT");
         assert!(!path.contains('{'), "{path}");
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
             let answer = client::http1(secured.server.address, method, &path, "{}").await;
