@@ -3,6 +3,7 @@
 # same flags as everywhere else:
 #
 #   docker build -t outcrop .
+#   docker run -v "$PWD/models:/models" outcrop keys create app
 #   docker run --read-only -p 8080:8080 -v "$PWD/models:/models" \
 #       -e OUTCROP_MODEL=/models/FILE.gguf outcrop
 #
