@@ -100,10 +100,13 @@ pub struct PiiEntityAssessment {
     pub detected: bool,
 }
 
+/// What an expression of the definition found, or a kind of information that Bedrock does not know.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RegexAssessment {
     pub name: String,
     pub r#match: String,
+    /// Empty for a kind of information.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub regex: String,
     pub action: Intervention,
     pub detected: bool,

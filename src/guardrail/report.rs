@@ -63,6 +63,12 @@ impl Report {
                 let word = ManagedWordAssessment { r#match, r#type, action, detected };
                 add(&mut self.words.managed_word_lists, word);
             }
+            // An assessment is Bedrock's type, which clients may hold to its own names.
+            Source::Entity(kind) if !kind.is_bedrocks() => {
+                let (name, regex) = (kind.name().to_owned(), String::new());
+                let found = RegexAssessment { name, r#match, regex, action, detected };
+                add(&mut self.sensitive.regexes, found);
+            }
             Source::Entity(r#type) => {
                 let entity = PiiEntityAssessment { r#match, r#type, action, detected };
                 add(&mut self.sensitive.pii_entities, entity);
@@ -154,7 +160,7 @@ impl Report {
     fn list_what_is_absent(&mut self, guardrail: &Guardrail) {
         for (kind, rule) in &guardrail.entities {
             let is_found = self.sensitive.pii_entities.iter().any(|it| it.r#type == *kind);
-            if rule.at(self.direction).is_some() && !is_found {
+            if kind.is_bedrocks() && rule.at(self.direction).is_some() && !is_found {
                 self.sensitive.pii_entities.push(PiiEntityAssessment {
                     r#match: String::new(),
                     r#type: *kind,

@@ -125,6 +125,15 @@ fn each_policy_intervenes_by_its_own_action_and_direction() {
         output.verdict,
         Verdict::Masked(vec!["身份证{CN_ID_CARD}，{ticket}, {EMAIL}".into()])
     );
+    // What Bedrock has no kind for is told in a place where it takes any name.
+    let sensitive = output.assessment.sensitive_information_policy.as_ref().unwrap();
+    let sensitive = serde_json::to_value(sensitive).unwrap();
+    assert_eq!(sensitive["piiEntities"].as_array().map(Vec::len), Some(1));
+    let found = json!({
+        "name": "CN_ID_CARD", "match": "11010519491231002X", "action": "ANONYMIZED",
+        "detected": true,
+    });
+    assert!(sensitive["regexes"].as_array().unwrap().contains(&found), "{sensitive}");
     let blocked = |message: &str| Verdict::Blocked(message.into());
     assert_eq!(assess(Direction::Input, "11010519491231002X").verdict, blocked("no input"));
     assert_eq!(assess(Direction::Input, "XYZZY!").verdict, blocked("no input"));

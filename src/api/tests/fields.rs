@@ -89,13 +89,19 @@ async fn what_is_asked_of_the_answer_is_in_it() {
 #[tokio::test]
 async fn an_effort_is_a_reasoning_budget() {
     let server = TestServer::start(saying("reasoning</think>ok")).await;
-    let reasoning = async |effort: &str| {
-        let body = ask(&format!(r#","outputConfig":{{"effort":"{effort}"}}"#));
-        let answer = server.converse(&body).await;
+    let reasoning = async |members: &str| {
+        let answer = server.converse(&ask(members)).await;
         answer.json()["output"]["message"]["content"][0]["reasoningContent"].is_object()
     };
-    assert!(!reasoning("none").await);
-    assert!(reasoning("low").await);
+    let of_model = r#","additionalModelRequestFields":{"output_config":{"effort":"none"}}"#;
+    for none in [r#","outputConfig":{"effort":"none"}"#, of_model] {
+        assert!(!reasoning(none).await);
+        assert!(reasoning(&none.replace("none", "low")).await);
+    }
+    let (status, _, message) =
+        server.converse(&ask(&format!(r#","outputConfig":{{}}{of_model}"#))).await.error();
+    assert_eq!(status, 400);
+    assert!(message.contains("output_config"), "{message}");
 }
 
 #[tokio::test]

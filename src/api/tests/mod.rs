@@ -13,6 +13,7 @@ mod openai;
 mod refusals;
 mod slow;
 mod stream;
+mod throughput;
 mod tls;
 mod tools;
 

@@ -72,19 +72,24 @@ async fn a_call_is_streamed_as_a_start_fragments_and_a_stop() {
 #[tokio::test]
 async fn an_answer_follows_its_schema() {
     let server = TestServer::start(saying("no</think>no JSON at all")).await;
-    let schema = r#"{\"type\":\"object\",\"properties\":{\"ok\":{\"type\":\"boolean\"}},
-        \"required\":[\"ok\"],\"additionalProperties\":false}"#
-        .replace('\n', "");
-    let body = ask(&format!(
-        r#","outputConfig":{{"textFormat":{{"type":"json_schema","structure":{{"jsonSchema":
-        {{"schema":"{schema}","name":"n"}}}}}}}},"inferenceConfig":{{"maxTokens":100}}"#
-    ));
-    let answer = server.converse(&body).await.json();
-    let content = answer["output"]["message"]["content"].as_array().unwrap();
-    let text = content.last().unwrap()["text"].as_str().unwrap();
-    let value: Value = serde_json::from_str(text).unwrap();
-    assert!(value["ok"].is_boolean(), "{text}");
-    assert_eq!(answer["stopReason"], "end_turn");
+    let schema = json!({
+        "type": "object", "properties": { "ok": { "type": "boolean" } },
+        "required": ["ok"], "additionalProperties": false,
+    });
+    let structure = json!({ "jsonSchema": { "schema": schema.to_string(), "name": "n" } });
+    let format = json!({ "textFormat": { "type": "json_schema", "structure": structure } });
+    let of_model = json!({ "output_config": {
+        "format": { "type": "json_schema", "schema": schema },
+    } });
+    for (member, value) in [("outputConfig", format), ("additionalModelRequestFields", of_model)] {
+        let body = ask(&format!(r#","{member}":{value},"inferenceConfig":{{"maxTokens":100}}"#));
+        let answer = server.converse(&body).await.json();
+        let content = answer["output"]["message"]["content"].as_array().unwrap();
+        let text = content.last().unwrap()["text"].as_str().unwrap();
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert!(value["ok"].is_boolean(), "{text}");
+        assert_eq!(answer["stopReason"], "end_turn");
+    }
 }
 
 /// Calls and results of earlier turns, in the words of the template.

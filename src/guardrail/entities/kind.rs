@@ -73,6 +73,11 @@ impl EntityKind {
     /// Bedrock's own kinds come first.
     pub const NUM_BEDROCK: usize = 31;
 
+    /// Whether Bedrock has this kind, by this name.
+    pub fn is_bedrocks(self) -> bool {
+        (self as usize) < Self::NUM_BEDROCK
+    }
+
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }

@@ -1,12 +1,15 @@
-//! Converse and ConverseStream through the SDK, against the server at `OUTCROP_ENDPOINT`.
+//! Converse, tools and InvokeModel through the SDK, against the server at `OUTCROP_ENDPOINT`.
 
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_bedrockruntime::operation::converse::{ConverseError, ConverseOutput};
+use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_sdk_bedrockruntime::types::{
-    ContentBlock, ContentBlockDelta, ConversationRole, ConverseStreamOutput,
-    InferenceConfiguration, Message,
+    ContentBlock, ContentBlockDelta, ContentBlockStart, ConversationRole, ConverseStreamOutput,
+    InferenceConfiguration, Message, ResponseStream, SpecificToolChoice, StopReason, Tool,
+    ToolChoice, ToolConfiguration, ToolInputSchema, ToolSpecification,
 };
+use aws_smithy_types::Document;
 
 const MODEL: &str = "us.deepseek.r1-v1:0";
 
@@ -16,7 +19,9 @@ fn client() -> Option<Client> {
         eprintln!("skipped: OUTCROP_ENDPOINT names no server; tests/clients/run starts one");
         return None;
     };
-    let credentials = Credentials::new("AKIDEXAMPLE", "not-a-secret", None, None, "test");
+    let variable = |name: &str| std::env::var(name).expect("it is set beside OUTCROP_ENDPOINT");
+    let (id, secret) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"));
+    let credentials = Credentials::new(id, secret, None, None, "test");
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -78,6 +83,86 @@ async fn the_stream_is_the_answer_in_parts() {
     }
     assert!(ended);
     assert_eq!(parts, whole);
+}
+
+/// One tool that has to be called, with a single string to fill in.
+fn forced_tool() -> ToolConfiguration {
+    let object = |entries: &[(&str, Document)]| {
+        Document::Object(entries.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect())
+    };
+    let colour = object(&[("type", "string".into()), ("maxLength", 12.into())]);
+    let schema = object(&[
+        ("type", "object".into()),
+        ("properties", object(&[("colour", colour)])),
+        ("required", Document::Array(vec!["colour".into()])),
+        ("additionalProperties", false.into()),
+    ]);
+    let spec = ToolSpecification::builder().name("paint").input_schema(ToolInputSchema::Json(schema));
+    let choice = SpecificToolChoice::builder().name("paint").build().expect("it has a name");
+    ToolConfiguration::builder()
+        .tools(Tool::ToolSpec(spec.build().expect("name and schema are set")))
+        .tool_choice(ToolChoice::Tool(choice))
+        .build()
+        .expect("there is a tool")
+}
+
+fn sixty_four_tokens() -> InferenceConfiguration {
+    InferenceConfiguration::builder().max_tokens(64).temperature(0.0).build()
+}
+
+#[tokio::test]
+async fn a_forced_tool_call_whole_and_streamed() {
+    let Some(client) = client() else { return };
+    let request = client.converse().model_id(MODEL).messages(question());
+    let request = request.tool_config(forced_tool()).inference_config(sixty_four_tokens());
+    let answer = request.send().await.expect("the server answers");
+    assert_eq!(answer.stop_reason(), &StopReason::ToolUse);
+    let message = answer.output().and_then(|it| it.as_message().ok()).expect("there is a message");
+    let call = message.content()[0].as_tool_use().expect("nothing precedes the call");
+    let input = call.input().as_object().expect("the input is an object");
+    let colour = input["colour"].as_string().expect("the schema says so");
+
+    let request = client.converse_stream().model_id(MODEL).messages(question());
+    let request = request.tool_config(forced_tool()).inference_config(sixty_four_tokens());
+    let mut stream = request.send().await.expect("a stream").stream;
+    let (mut name, mut fragments) = (None, String::new());
+    while let Some(event) = stream.recv().await.expect("frames are whole") {
+        match event {
+            ConverseStreamOutput::ContentBlockStart(event) if event.content_block_index() == 0 => {
+                if let Some(ContentBlockStart::ToolUse(start)) = event.start() {
+                    name = Some(start.name().to_owned());
+                }
+            }
+            ConverseStreamOutput::ContentBlockDelta(event) if event.content_block_index() == 0 => {
+                if let Some(ContentBlockDelta::ToolUse(delta)) = event.delta() {
+                    fragments.push_str(delta.input());
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(name.as_deref(), Some("paint"));
+    assert!(fragments.contains(colour), "{fragments} says {colour}");
+}
+
+/// The SDK sends bodies as `application/octet-stream`.
+#[tokio::test]
+async fn invoke_whole_and_streamed() {
+    let Some(client) = client() else { return };
+    let body = || Blob::new(r#"{"prompt": "Once upon a time", "max_tokens": 6, "temperature": 0}"#);
+    let answer = client.invoke_model().model_id(MODEL).body(body()).send().await;
+    let answer = answer.expect("the server answers").body.into_inner();
+    assert!(String::from_utf8(answer).expect("it is JSON").contains(r#""choices""#));
+    let request = client.invoke_model_with_response_stream().model_id(MODEL).body(body());
+    let mut stream = request.send().await.expect("a stream").body;
+    let mut last = Vec::new();
+    while let Some(event) = stream.recv().await.expect("frames are whole") {
+        if let ResponseStream::Chunk(chunk) = event {
+            last = chunk.bytes().expect("a chunk has bytes").as_ref().to_vec();
+        }
+    }
+    let last = String::from_utf8(last).expect("it is JSON");
+    assert!(last.contains("amazon-bedrock-invocationMetrics"), "{last}");
 }
 
 #[tokio::test]

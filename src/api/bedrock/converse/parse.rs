@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::api::bedrock::converse::content::Conversation;
 use crate::api::bedrock::converse::tools::{self, Tools};
 use crate::api::bedrock::converse::wire::{
-    AdditionalFields, ConverseRequest, InferenceConfig, OutputConfig, ReasoningConfig,
-    ReasoningSwitch,
+    AdditionalFields, ConverseRequest, InferenceConfig, ModelOutputConfig, OutputConfig,
+    ReasoningConfig, ReasoningSwitch, TextFormat,
 };
 use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::guardrail::GuardrailChoice;
@@ -65,7 +65,7 @@ pub(in crate::api::bedrock) fn converse_request(
     let latency = wire.performance_config.and_then(|it| it.latency);
     let service = Service::new(latency, wire.service_tier.map(|it| it.r#type))?;
     let guardrail = GuardrailChoice::from_config(wire.guardrail_config, options.is_stream)?;
-    let fields = wire.additional_model_request_fields.unwrap_or_default();
+    let mut fields = wire.additional_model_request_fields.unwrap_or_default();
     let config = wire.inference_config.unwrap_or_default();
     let tools = wire.tool_config.map(tools::parse).transpose()?;
     let Tools { specs, choice, has_cache_points } = tools.unwrap_or_default();
@@ -75,7 +75,7 @@ pub(in crate::api::bedrock) fn converse_request(
     conversation.turns(wire.messages.unwrap_or_default())?;
     let guarded = guardrail.as_ref().map(|_| conversation.guarded()).unwrap_or_default();
     let (messages, has_cache_points) = conversation.finish();
-    let (output_format, effort) = output(wire.output_config)?;
+    let (output_format, effort) = output(wire.output_config, fields.output_config.take())?;
     let request = ChatRequest {
         tools: specs,
         tool_choice: choice,
@@ -107,23 +107,48 @@ fn check_response_fields(paths: &[String]) -> Result<(), BedrockError> {
 }
 
 /// The format of the answer, and the reasoning that an effort allows.
-fn output(config: Option<OutputConfig>) -> Result<(OutputFormat, Option<usize>), BedrockError> {
-    let Some(config) = config else { return Ok((OutputFormat::Text, None)) };
-    let effort = config.effort.unwrap_or_default();
-    let known = EFFORTS.iter().find(|(name, _)| *name == effort);
+fn output(
+    config: Option<OutputConfig>,
+    of_model: Option<ModelOutputConfig>,
+) -> Result<(OutputFormat, Option<usize>), BedrockError> {
+    match (config, of_model) {
+        (None, None) => Ok((OutputFormat::Text, None)),
+        (Some(config), None) => {
+            let budget = effort("outputConfig.effort", config.effort)?;
+            let format = config.text_format.map(text_format).transpose()?;
+            Ok((format.unwrap_or(OutputFormat::Text), budget))
+        }
+        (None, Some(config)) => {
+            let field = "additionalModelRequestFields.output_config.effort";
+            let format = config.format.map(|it| OutputFormat::JsonSchema(it.schema.into()));
+            Ok((format.unwrap_or(OutputFormat::Text), effort(field, config.effort)?))
+        }
+        (Some(_), Some(_)) => Err(invalid(
+            "The request describes its output more than once; keep one of `outputConfig` and \
+             `additionalModelRequestFields.output_config`.",
+        )),
+    }
+}
+
+fn effort(field: &str, name: Option<String>) -> Result<Option<usize>, BedrockError> {
+    let name = name.unwrap_or_default();
+    let known = EFFORTS.iter().find(|(known, _)| *known == name);
     let (_, budget) = known.ok_or_else(|| {
         let names: Vec<_> = EFFORTS.iter().map(|(name, _)| *name).skip(1).collect();
         let names = names.join(", ");
-        invalid(format!("The value at `outputConfig.effort` is not one of {names}."))
+        invalid(format!("The value at `{field}` is not one of {names}."))
     })?;
-    let Some(format) = config.text_format else { return Ok((OutputFormat::Text, *budget)) };
+    Ok(*budget)
+}
+
+fn text_format(format: TextFormat) -> Result<OutputFormat, BedrockError> {
     let field = "outputConfig.textFormat.structure.jsonSchema.schema";
     let schema: Value = serde_json::from_str(&format.structure.json_schema.schema)
         .map_err(|error| invalid(format!("The value at `{field}` is not JSON: {error}")))?;
     if !schema.is_object() {
         return Err(invalid(format!("The value at `{field}` must be the text of a JSON object.")));
     }
-    Ok((OutputFormat::JsonSchema(schema), *budget))
+    Ok(OutputFormat::JsonSchema(schema))
 }
 
 fn sampling(

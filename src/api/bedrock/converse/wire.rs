@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api::bedrock::document::Document;
 use crate::api::bedrock::guardrail::{GuardContent, GuardrailConfig};
@@ -190,7 +190,8 @@ pub(super) struct InferenceConfig {
 }
 
 /// What `additionalModelRequestFields` may hold. Clients of other models on Bedrock say the
-/// reasoning budget as `reasoning_config` or `thinking`; all spellings mean the same.
+/// reasoning budget as `reasoning_config` or `thinking`; all spellings mean the same. The Vercel
+/// AI SDK says `outputConfig` here in Anthropic's words when the id is one of their models'.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdditionalFields {
@@ -201,6 +202,22 @@ pub(super) struct AdditionalFields {
     pub(super) reasoning_budget: Option<i64>,
     pub(super) reasoning_config: Option<ReasoningConfig>,
     pub(super) thinking: Option<ReasoningConfig>,
+    pub(super) output_config: Option<ModelOutputConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelOutputConfig {
+    pub(super) format: Option<ModelFormat>,
+    pub(super) effort: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelFormat {
+    #[serde(rename = "type")]
+    _type: TextFormatType,
+    pub(super) schema: Map<String, Value>,
 }
 
 #[derive(Deserialize)]

@@ -1,33 +1,14 @@
-"""boto3 as its users know it, against the server at OUTCROP_ENDPOINT."""
+"""boto3's Converse and ConverseStream: text, settings, and what they say of themselves."""
 
-import os
 import unittest
 
-import boto3
-from botocore.exceptions import ClientError
-
-# The id that applications hard-code; the server takes it for whatever model it serves.
-MODEL = "us.deepseek.r1-v1:0"
-GREEDY = {"maxTokens": 8, "temperature": 0.0}
-
-
-def bedrock():
-    return boto3.client("bedrock-runtime", endpoint_url=os.environ["OUTCROP_ENDPOINT"])
-
-
-def ask(text):
-    return [{"role": "user", "content": [{"text": text}]}]
-
-
-def text_of(response):
-    blocks = response["output"]["message"]["content"]
-    return "".join(block.get("text", "") for block in blocks)
+from endpoint import GREEDY, IMPORTED_MODEL, MODEL, ask, runtime, text_of
 
 
 class Converse(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.client = bedrock()
+        cls.client = runtime()
 
     def test_answers(self):
         response = self.client.converse(
@@ -110,7 +91,7 @@ class Converse(unittest.TestCase):
 class ConverseStream(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.client = bedrock()
+        cls.client = runtime()
 
     def test_the_stream_is_the_answer_in_parts(self):
         arguments = {
@@ -140,38 +121,81 @@ class ConverseStream(unittest.TestCase):
         stream["stream"].close()
 
 
-class Errors(unittest.TestCase):
+class Fields(unittest.TestCase):
+    """Each further field of a request does what its name says."""
+
     @classmethod
     def setUpClass(cls):
-        cls.client = bedrock()
+        cls.client = runtime()
 
-    def check(self, operation, exception, text, **arguments):
-        arguments = {"modelId": MODEL, "messages": ask("Hi"), **arguments}
-        with self.assertRaises(exception) as caught:
-            operation(**arguments)
-        self.assertIsInstance(caught.exception, ClientError)
-        self.assertIn(text, caught.exception.response["Error"]["Message"])
+    def converse(self, **arguments):
+        arguments = {"modelId": MODEL, "messages": ask("Hi"), "inferenceConfig": GREEDY, **arguments}
+        return self.client.converse(**arguments)
 
-    def test_errors_are_the_clients_own_exceptions(self):
-        exceptions = self.client.exceptions
-        for operation in (self.client.converse, self.client.converse_stream):
-            invalid = exceptions.ValidationException
-            self.check(
-                operation,
-                exceptions.ResourceNotFoundException,
-                "anthropic.claude",
-                modelId="anthropic.claude-3-haiku-20240307-v1:0",
+    def test_documents_are_read(self):
+        documents = {
+            "txt": b"The code word is heron.",
+            "md": b"# Code\n\nThe code word is heron.",
+            "csv": b"key,value\ncode,heron\n",
+            "html": b"<html><body><p>The code word is heron.</p></body></html>",
+        }
+        plain = self.converse(messages=ask("What is the code word?"))["usage"]["inputTokens"]
+        for format, content in documents.items():
+            document = {"format": format, "name": "note", "source": {"bytes": content}}
+            blocks = [{"document": document}, {"text": "What is the code word?"}]
+            response = self.converse(messages=[{"role": "user", "content": blocks}])
+            usage = response["usage"]
+            num_read = usage["inputTokens"] + usage["cacheReadInputTokens"]
+            self.assertGreater(num_read, plain + 3, format)
+
+    def test_cache_points_are_taken_and_the_cache_is_counted(self):
+        long_text = "Rivers run to the sea. " * 12
+        messages = [
+            {"role": "user", "content": [{"text": long_text}, {"cachePoint": {"type": "default"}}]}
+        ]
+        system = [{"text": "You know rivers."}, {"cachePoint": {"type": "default"}}]
+        first = self.converse(messages=messages, system=system)["usage"]
+        second = self.converse(messages=messages, system=system)["usage"]
+        self.assertGreater(first["cacheWriteInputTokens"], 30)
+        self.assertGreater(second["cacheReadInputTokens"], 30)
+        for usage in (first, second):
+            parts = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+            self.assertEqual(usage["totalTokens"], sum(usage.get(part, 0) for part in parts))
+
+    def test_tiers_metadata_and_response_fields(self):
+        response = self.converse(
+            serviceTier={"type": "priority"},
+            performanceConfig={"latency": "optimized"},
+            requestMetadata={"team": "maps"},
+            additionalModelResponseFieldPaths=["/stop_sequence"],
+        )
+        self.assertEqual(response["serviceTier"], {"type": "priority"})
+        self.assertEqual(response["performanceConfig"], {"latency": "optimized"})
+
+    def test_a_system_prompt_changes_the_answer(self):
+        plain = self.converse(inferenceConfig={**GREEDY, "maxTokens": 16})
+        told = self.converse(
+            inferenceConfig={**GREEDY, "maxTokens": 16},
+            system=[{"text": "You are a pirate. Answer in rhymes about the sea."}],
+        )
+        self.assertNotEqual(text_of(plain), text_of(told))
+
+
+class Models(unittest.TestCase):
+    def test_every_way_to_name_the_model(self):
+        client = runtime()
+        account = "bedrock:cn-north-1:123456789012"
+        for model in (
+            "deepseek.r1-v1:0",
+            "us.deepseek.r1-v1:0",
+            "arn:aws:bedrock:us-west-2::foundation-model/deepseek.r1-v1:0",
+            f"arn:aws-cn:{account}:inference-profile/us.deepseek.r1-v1:0",
+            IMPORTED_MODEL,
+        ):
+            response = client.converse(
+                modelId=model, messages=ask("Hi"), inferenceConfig={"maxTokens": 1}
             )
-            self.check(operation, invalid, "temperature", inferenceConfig={"temperature": 1.5})
-            tool = {"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}
-            self.check(operation, invalid, "tool use", toolConfig={"tools": [tool]})
-            image = {"image": {"format": "png", "source": {"bytes": b"x"}}}
-            pictured = [{"role": "user", "content": [image]}]
-            self.check(operation, invalid, "image", messages=pictured)
-            self.check(operation, invalid, "Input is too long", messages=ask("word " * 300_000))
-            self.check(
-                operation, invalid, "logit_bias", additionalModelRequestFields={"logit_bias": {}}
-            )
+            self.assertEqual(response["usage"]["outputTokens"], 1, model)
 
 
 if __name__ == "__main__":

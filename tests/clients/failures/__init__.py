@@ -1,0 +1,1 @@
+"""Ways in which servers of models have failed, tried on a running one."""

@@ -1,0 +1,87 @@
+"""Each error of the service model that a client can provoke, as boto3's own exception."""
+
+import json
+import unittest
+
+from botocore.exceptions import ClientError
+
+from endpoint import LOADING_ENDPOINT, MODEL, UNKNOWN_MODEL, ask, impatient
+
+IMAGE = {"image": {"format": "png", "source": {"bytes": b"x"}}}
+VIDEO = {"video": {"format": "mp4", "source": {"bytes": b"x"}}}
+PDF = {"document": {"format": "pdf", "name": "a", "source": {"bytes": b"%PDF"}}}
+ASSISTANT = {"role": "assistant", "content": [{"text": "Hi"}]}
+
+# Members of a Converse request that are refused, with what the message names.
+INVALID = [
+    ({"inferenceConfig": {"temperature": 1.5}}, "temperature"),
+    ({"inferenceConfig": {"topP": -0.5}}, "topP"),
+    ({"inferenceConfig": {"maxTokens": 0}}, "maxTokens"),
+    ({"inferenceConfig": {"maxTokens": 2_000_000_000}}, "max_tokens"),
+    ({"inferenceConfig": {"stopSequences": ["a"] * 2501}}, "stopSequences"),
+    ({"messages": [{"role": "user", "content": [IMAGE]}]}, "image"),
+    ({"messages": [{"role": "user", "content": [VIDEO]}]}, "video"),
+    ({"messages": [{"role": "user", "content": [PDF, {"text": "?"}]}]}, "pdf"),
+    ({"messages": [ASSISTANT, *ask("Hi")]}, "user"),
+    ({"messages": ask("word " * 300_000)}, "Input is too long"),
+    ({"additionalModelRequestFields": {"logit_bias": {}}}, "logit_bias"),
+    ({"additionalModelRequestFields": {"top_k": -1}}, "top_k"),
+    ({"additionalModelResponseFieldPaths": ["no pointer"]}, "additionalModelResponseFieldPaths"),
+    ({"promptVariables": {"a": {"text": "b"}}}, "promptVariables"),
+]
+
+
+class Errors(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.client = impatient(config={"parameter_validation": False})
+
+    def check(self, operation, exception, text, **arguments):
+        arguments = {"modelId": MODEL, "messages": ask("Hi"), **arguments}
+        with self.assertRaises(exception, msg=str(arguments)[:200]) as caught:
+            operation(**arguments)
+        self.assertIsInstance(caught.exception, ClientError)
+        self.assertIn(text, caught.exception.response["Error"]["Message"])
+
+    def test_a_model_that_is_not_served(self):
+        exceptions = self.client.exceptions
+        for operation in (self.client.converse, self.client.converse_stream):
+            self.check(
+                operation, exceptions.ResourceNotFoundException, UNKNOWN_MODEL, modelId=UNKNOWN_MODEL
+            )
+        for operation in (
+            self.client.invoke_model,
+            self.client.invoke_model_with_response_stream,
+        ):
+            with self.assertRaises(exceptions.ResourceNotFoundException):
+                operation(modelId=UNKNOWN_MODEL, body=json.dumps({"prompt": "Hi"}))
+
+    def test_invalid_requests(self):
+        for members, text in INVALID:
+            with self.subTest(names=text):
+                self.check(
+                    self.client.converse,
+                    self.client.exceptions.ValidationException,
+                    text,
+                    **members,
+                )
+        # The same checks stand before a stream.
+        for members, text in INVALID[:2]:
+            self.check(
+                self.client.converse_stream,
+                self.client.exceptions.ValidationException,
+                text,
+                **members,
+            )
+
+    def test_a_model_that_is_loading(self):
+        client = impatient(LOADING_ENDPOINT)
+        not_ready = client.exceptions.ModelNotReadyException
+        for operation in (client.converse, client.converse_stream):
+            self.check(operation, not_ready, "not ready")
+        with self.assertRaises(not_ready):
+            client.invoke_model(modelId=MODEL, body=json.dumps({"prompt": "Hi"}))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,1 @@
+"""Checks recorded answers against what the clients' own service models allow."""
