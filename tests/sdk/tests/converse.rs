@@ -97,7 +97,8 @@ fn forced_tool() -> ToolConfiguration {
         ("required", Document::Array(vec!["colour".into()])),
         ("additionalProperties", false.into()),
     ]);
-    let spec = ToolSpecification::builder().name("paint").input_schema(ToolInputSchema::Json(schema));
+    let spec =
+        ToolSpecification::builder().name("paint").input_schema(ToolInputSchema::Json(schema));
     let choice = SpecificToolChoice::builder().name("paint").build().expect("it has a name");
     ToolConfiguration::builder()
         .tools(Tool::ToolSpec(spec.build().expect("name and schema are set")))
