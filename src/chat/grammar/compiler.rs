@@ -10,7 +10,7 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::matcher::ByteTokens;
+use super::matcher::{ByteTokens, MatchError};
 use super::schema::prepared;
 use crate::chat::tokenizer::vocabulary::REASONING_TAGS;
 use crate::chat::{GrammarError, GrammarMatcher, GrammarSource, Tokenizer};
@@ -63,9 +63,13 @@ impl GrammarCompiler {
         let parser = self.factory.create_parser(TopLevelGrammar::from_grammar(grammar));
         let parser =
             parser.map_err(|error| GrammarError::Invalid { what, reason: reason(&error) })?;
+        let invalid = |error: MatchError| GrammarError::Invalid { what, reason: error.to_string() };
         let matcher = GrammarMatcher::new(Matcher::new(Ok(parser)), Arc::clone(&self.byte_tokens))
-            .map_err(|error| GrammarError::Invalid { what, reason: error.to_string() })?;
-        let copy = matcher.fresh_copy();
+            .map_err(invalid)?;
+        let mut copy = matcher.fresh_copy();
+        // What cannot even begin, such as a reference to itself, is the request's fault, not the
+        // model's.
+        copy.allowed().map_err(invalid)?;
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.push_front((key, matcher));
         cache.truncate(limits::GRAMMAR_CACHE_ENTRIES_MAX);

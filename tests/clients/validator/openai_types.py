@@ -5,17 +5,29 @@ same types are validated.
 """
 
 import json
+from typing import Literal
 
 from openai.pagination import SyncPage
-from openai.types import Completion, Model
+from openai.types import Completion, CompletionChoice, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter, ValidationError
 
+
+class ChoiceEvent(CompletionChoice):
+    finish_reason: Literal["stop", "length", "content_filter"] | None
+
+
+class CompletionEvent(Completion):
+    """The library has one type for both, and OpenAI's own streams have null until the end."""
+
+    choices: list[ChoiceEvent]
+
+
 # The end of the path, with the types of the answer, of an event, and of the end of a stream.
 ANSWERS = {
     "chat/completions": (ChatCompletion, ChatCompletionChunk, "[DONE]"),
-    "completions": (Completion, Completion, "[DONE]"),
+    "completions": (Completion, CompletionEvent, "[DONE]"),
     "responses": (Response, ResponseStreamEvent, None),
     "models": (SyncPage[Model], None, None),
 }
