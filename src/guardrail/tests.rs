@@ -251,7 +251,8 @@ fn hostile_texts_take_bounded_time() {
         let started_at = Instant::now();
         guardrail.assess(Direction::Input, &[Block::new(&text)], OutputScope::Interventions);
         let taken = started_at.elapsed();
-        assert!(taken < Duration::from_secs(10), "{unit:?} took {taken:?}");
+        // Seconds on a busy machine; work that grew with the square of the text would take hours.
+        assert!(taken < Duration::from_secs(100), "{unit:?} took {taken:?}");
     }
 }
 
