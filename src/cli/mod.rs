@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod machine;
 mod models;
+mod panics;
 mod progress;
 mod report;
 mod serve;
@@ -38,6 +39,7 @@ enum Ended {
 
 /// Runs what the command line asks for. 0: done; 1: failed; 2: asked wrongly; 130: interrupted.
 pub fn run() -> ExitCode {
+    panics::hide_messages();
     let invocation = args::parse();
     if let Threads::Restart { count } = invocation.threads {
         return fail(&restart(count));
