@@ -183,8 +183,8 @@ pub const KV_BLOCK_SIZE: usize = 16;
 // ---- api ----
 
 /// Connections at a time; more wait in the kernel's backlog. A silent one costs a few KiB and goes
-/// after [`FIRST_REQUEST_TIMEOUT`], so thousands of slow clients do not keep others out.
-pub const CONNECTIONS_MAX: usize = 4_096;
+/// after [`FIRST_REQUEST_TIMEOUT`], so 5,000 slow clients do not keep others out.
+pub const CONNECTIONS_MAX: usize = 8_192;
 /// Requests between their first byte and the last byte of their answer. Above it: throttling.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
 /// Requests of one HTTP/2 connection; clients open another connection for more.
@@ -372,6 +372,8 @@ pub const GUARDRAIL_REGEX_DESCRIPTION_CHARS_MAX: usize = 1_000;
 pub const GUARDRAIL_REGEX_PATTERN_CHARS_MAX: usize = 500;
 pub const GUARDRAIL_THRESHOLD_MAX: f64 = 0.99;
 pub const GUARDRAIL_ID_CHARS_MAX: usize = 64;
+/// Of the names of tags that mark text in a prompt, as Bedrock has it.
+pub const GUARDRAIL_TAG_SUFFIX_CHARS_MAX: usize = 20;
 /// Words and innocent phrases that ship with the program.
 pub const GUARDRAIL_MANAGED_WORDS_MAX: usize = 4_000;
 /// Memory of a compiled regular expression, and of the states it remembers while it runs. Counted

@@ -5,6 +5,7 @@ mod app;
 mod bedrock;
 mod body;
 mod connection;
+mod guardrail;
 mod health;
 mod lifecycle;
 mod metrics;

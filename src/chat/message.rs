@@ -63,6 +63,8 @@ pub struct ToolSpec {
     /// The client asks for arguments that follow the schema exactly. Arguments always do, so this
     /// only decides whether a schema that cannot be enforced is refused.
     pub strict: bool,
+    /// What the client calls the schema, as in `tools[2].parameters`: what errors about it name.
+    pub field: String,
 }
 
 /// Shows that there is one, never its text.

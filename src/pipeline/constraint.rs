@@ -1,8 +1,9 @@
 //! What an answer must look like: from the request's words to the engine's.
 
+use std::mem;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::chat::{
     AnswerBeside, CallWatch, GrammarCompiler, GrammarError, GrammarMatcher, GrammarSource,
@@ -14,8 +15,8 @@ use crate::pipeline::{ChatRequest, OutputFormat, PipelineError};
 
 /// What is to be compiled for a request.
 pub(super) enum Wanted {
-    /// The whole answer.
-    Answer(GrammarSource),
+    /// The whole answer; with what the client calls its format.
+    Answer(GrammarSource, &'static str),
     /// The whole answer is calls, or JSON if that is allowed beside.
     Calls(Calls),
     /// Text, until the model begins to call.
@@ -27,6 +28,8 @@ pub(super) struct Calls {
     tools: Vec<ToolSpec>,
     num_calls_max: usize,
     beside: AnswerBeside,
+    /// What the client calls the format beside calls.
+    output_field: &'static str,
 }
 
 impl Wanted {
@@ -43,13 +46,14 @@ impl Wanted {
             OutputFormat::Grammar(lark) => Some(GrammarSource::Lark(lark.clone())),
         };
         if request.tools.is_empty() || request.tool_choice == ToolChoice::None {
-            return Ok(output.map(Self::Answer));
+            return Ok(output.map(|it| Self::Answer(it, request.output_field)));
         }
         let calls = |beside| Calls {
             format,
             tools: request.tools.clone(),
-            num_calls_max: limits::TOOL_CALLS_MAX,
+            num_calls_max: if request.one_call { 1 } else { limits::TOOL_CALLS_MAX },
             beside,
+            output_field: request.output_field,
         };
         Ok(Some(match (&request.tool_choice, output) {
             (ToolChoice::Any, _) => Self::Calls(calls(AnswerBeside::Nothing)),
@@ -78,18 +82,29 @@ impl Wanted {
     /// Whether the grammar holds for the answer from its first character.
     pub(super) fn holds_from_the_start(&self) -> bool {
         match self {
-            Self::Answer(_) | Self::Calls(_) => true,
+            Self::Answer(..) | Self::Calls(_) => true,
             Self::CallsWithinText(_) => false,
         }
+    }
+
+    /// The refusal of the part of the request that all of this comes from, if it is one part.
+    pub(super) fn refusal(&self, error: GrammarError) -> PipelineError {
+        let field = match self {
+            Self::Answer(_, field) => Some((*field).to_owned()),
+            Self::Calls(_) | Self::CallsWithinText(_) => None,
+        };
+        PipelineError::Grammar { field, error }
     }
 
     pub(super) fn compile(
         self,
         compiler: &GrammarCompiler,
         tokenizer: &Arc<Tokenizer>,
-    ) -> Result<AnswerConstraint, GrammarError> {
+    ) -> Result<AnswerConstraint, PipelineError> {
         Ok(match self {
-            Self::Answer(source) => AnswerConstraint::Whole(compiler.compile(&source)?),
+            Self::Answer(ref source, _) => AnswerConstraint::Whole(
+                compiler.compile(source).map_err(|error| self.refusal(error))?,
+            ),
             Self::Calls(calls) => AnswerConstraint::Whole(calls.compile(compiler)?),
             Self::CallsWithinText(calls) => AnswerConstraint::WithinText {
                 watch: CallWatch::new(calls.format),
@@ -103,20 +118,36 @@ impl Wanted {
 
 impl Calls {
     /// A schema that cannot be enforced is replaced by any object, unless the tool is strict.
-    fn compile(mut self, compiler: &GrammarCompiler) -> Result<GrammarMatcher, GrammarError> {
+    fn compile(mut self, compiler: &GrammarCompiler) -> Result<GrammarMatcher, PipelineError> {
         let refusal = match self.compile_as_it_is(compiler) {
-            Err(refusal) if self.tools.iter().any(|tool| !tool.strict) => refusal,
-            other => return other,
+            Ok(matcher) => return Ok(matcher),
+            Err(refusal) => refusal,
         };
+        let compile = |schema: &Value| compiler.compile(&GrammarSource::JsonSchema(schema.clone()));
         let mut is_changed = false;
-        for tool in self.tools.iter_mut().filter(|tool| !tool.strict) {
-            let schema = GrammarSource::JsonSchema(tool.parameters.clone());
-            if compiler.compile(&schema).is_err() {
-                tool.parameters = json!({"type": "object"});
-                is_changed = true;
+        for tool in &mut self.tools {
+            match compile(&tool.parameters) {
+                Ok(_) => {}
+                Err(error) if tool.strict => {
+                    let field = Some(mem::take(&mut tool.field));
+                    return Err(PipelineError::Grammar { field, error });
+                }
+                Err(_) => {
+                    tool.parameters = json!({"type": "object"});
+                    is_changed = true;
+                }
             }
         }
-        if is_changed { self.compile_as_it_is(compiler) } else { Err(refusal) }
+        if let AnswerBeside::Json(schema) = &self.beside
+            && let Err(error) = compile(schema)
+        {
+            let field = Some(self.output_field.to_owned());
+            return Err(PipelineError::Grammar { field, error });
+        }
+        match is_changed {
+            true => Ok(self.compile_as_it_is(compiler)?),
+            false => Err(refusal.into()),
+        }
     }
 
     fn compile_as_it_is(&self, compiler: &GrammarCompiler) -> Result<GrammarMatcher, GrammarError> {

@@ -43,6 +43,7 @@ impl Grammars {
         let turn = timeout(limits::GRAMMAR_COMPILE_TIMEOUT, compiling);
         let turn = turn.await.map_err(|_| GrammarError::Busy)?;
         let (grammars, text) = (Arc::clone(self), Arc::clone(text));
+        let too_complex = wanted.refusal(GrammarError::TooComplex { what: WHAT });
         let task = tokio::task::spawn_blocking(move || {
             // Kept until the work is done, also if nobody waits for it any more.
             let _turn = turn;
@@ -54,7 +55,6 @@ impl Grammars {
             wanted.compile(compiler, &text.tokenizer)
         });
         let compiled = timeout(limits::GRAMMAR_COMPILE_TIMEOUT, task).await;
-        let compiled = compiled.map_err(|_| GrammarError::TooComplex { what: WHAT })?;
-        Ok(compiled.map_err(|_| PipelineError::Panicked)??)
+        compiled.map_err(|_| too_complex)?.map_err(|_| PipelineError::Panicked)?
     }
 }

@@ -76,8 +76,9 @@ pub enum PipelineError {
     Unsupported(&'static str),
     #[error(transparent)]
     Tools(#[from] ToolError),
-    #[error(transparent)]
-    Grammar(#[from] GrammarError),
+    /// `field` is what the client calls the part of the request that is at fault.
+    #[error("{error}")]
+    Grammar { field: Option<String>, error: GrammarError },
     #[error(transparent)]
     Template(#[from] TemplateError),
     #[error(transparent)]
@@ -92,6 +93,12 @@ pub enum PipelineError {
     Guardrail(#[from] CannotMask),
     #[error("rendering or tokenizing the prompt panicked")]
     Panicked,
+}
+
+impl From<GrammarError> for PipelineError {
+    fn from(error: GrammarError) -> Self {
+        Self::Grammar { field: None, error }
+    }
 }
 
 /// A request in token ids, and what the way back needs to know.

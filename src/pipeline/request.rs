@@ -17,7 +17,11 @@ pub struct ChatRequest {
     pub input: Input,
     pub tools: Vec<ToolSpec>,
     pub tool_choice: ToolChoice,
+    /// The answer holds one tool call at most.
+    pub one_call: bool,
     pub output_format: OutputFormat,
+    /// What the client calls the format: what errors about it name.
+    pub output_field: &'static str,
     /// `None`: [`limits::MAX_TOKENS_DEFAULT`](crate::limits::MAX_TOKENS_DEFAULT), or as many as
     /// the context has room for.
     pub max_tokens: Option<usize>,
@@ -60,7 +64,9 @@ impl ChatRequest {
             input,
             tools: Vec::new(),
             tool_choice: ToolChoice::default(),
+            one_call: false,
             output_format: OutputFormat::default(),
+            output_field: "output_format",
             max_tokens: None,
             sampling: SamplingOverrides::default(),
             stop_sequences: Vec::new(),

@@ -53,6 +53,7 @@ fn weather() -> ToolSpec {
             "required": ["city", "days"],
         }),
         strict: false,
+        field: "tools[0]".to_owned(),
     }
 }
 
@@ -141,7 +142,10 @@ async fn a_strict_tool_is_refused_by_name_and_another_takes_any_object() {
     asked.tools[0].parameters["properties"]["days"] = json!({"not": {"type": "integer"}});
     asked.tools[0].strict = true;
     let refused = pipeline.run(asked.clone()).await.unwrap_err();
-    assert!(matches!(&refused, PipelineError::Grammar(GrammarError::Invalid { .. })), "{refused}");
+    let PipelineError::Grammar { field, error: GrammarError::Invalid { .. } } = &refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(field.as_deref(), Some("tools[0]"));
     assert!(refused.to_string().contains("not"), "{refused}");
     asked.tools[0].strict = false;
     let (answer, _) = answer(&pipeline, asked).await;

@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 
 use crate::api::app::App;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::guardrail::not_found;
 use crate::api::bedrock::json_answer;
 use crate::api::body;
+use crate::api::guardrail::GuardrailRefusal;
 use crate::api::record::Operation;
 use crate::guardrail::assessment::{Coverage, Usage};
 use crate::guardrail::{
@@ -108,7 +108,7 @@ async fn apply_guardrail(
     let guardrails = &app.shared().guardrails;
     let guardrail = guardrails
         .resolve(param("identifier"), param("version"))
-        .map_err(|error| not_found(&error))?;
+        .map_err(|error| GuardrailRefusal::NotFound { error })?;
     let body = body::read(&app, request.into_body()).await?;
     // A long text takes a while, in which the runtime's threads have others to serve.
     let applied = spawn_blocking(move || apply(&guardrail, &body.bytes));

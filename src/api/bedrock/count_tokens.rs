@@ -12,9 +12,10 @@ use crate::api::app::{App, ModelId};
 use crate::api::bedrock::converse::parse::prompt;
 use crate::api::bedrock::converse::wire::ConverseTokensRequest;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::invoke::body::invoke_body;
+use crate::api::bedrock::invoke::body::{InvokeBody, invoke_body};
 use crate::api::bedrock::json::{self, Blob, in_range, invalid};
 use crate::api::bedrock::{chat, json_answer};
+use crate::api::guardrail;
 use crate::api::record::Record;
 use crate::limits;
 use crate::pipeline::ChatRequest;
@@ -70,7 +71,12 @@ fn counted_prompt(body: &[u8], model_id: &str) -> Result<ChatRequest, BedrockErr
     let wire: CountTokensRequest = json::read(body)?;
     match (wire.input.converse, wire.input.invoke_model) {
         (Some(converse), None) => prompt(converse),
-        (None, Some(invoke)) => invoke_body(&invoke.body.0, model_id).map(|body| body.request),
+        (None, Some(invoke)) => {
+            let InvokeBody { mut request, guardrail_config, .. } =
+                invoke_body(&invoke.body.0, model_id)?;
+            guardrail::drop_tags(&mut request, guardrail_config)?;
+            Ok(request)
+        }
         (None, None) | (Some(_), Some(_)) => Err(invalid(
             "The value at `input` must set exactly one of `converse` and `invokeModel`.",
         )),

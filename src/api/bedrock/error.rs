@@ -175,12 +175,17 @@ impl From<PipelineError> for BedrockError {
             PipelineError::NoTemplate => Self::Validation(
                 "The model has no chat template and does not support Converse.".to_owned(),
             ),
-            PipelineError::Grammar(GrammarError::Busy) => Self::Throttling(error.to_string()),
+            PipelineError::Grammar { error: GrammarError::Busy, .. } => {
+                Self::Throttling(error.to_string())
+            }
+            PipelineError::Grammar { field: Some(field), error } => {
+                Self::Validation(format!("The value at `{field}` is not valid: {error}."))
+            }
             PipelineError::NoReasoning
             | PipelineError::Unsupported(_)
             | PipelineError::Tools(_)
             | PipelineError::Guardrail(_)
-            | PipelineError::Grammar(_)
+            | PipelineError::Grammar { field: None, .. }
             | PipelineError::Template(TemplateError::Refused(_) | TemplateError::Runaway(_))
             | PipelineError::Tokenizer(
                 TokenizerError::TextTooLong { .. } | TokenizerError::Model(_),

@@ -9,57 +9,65 @@ use serde::de::DeserializeOwned;
 
 use crate::api::app::App;
 use crate::api::body;
+use crate::api::guardrail::GuardrailChoice;
 use crate::api::lifecycle::Phase;
-use crate::api::openai::choices::{Choices, OneCall, Whole};
+use crate::api::openai::choices::{Choices, Whole};
 use crate::api::openai::error::OpenAiError;
-use crate::api::openai::guardrail;
 use crate::api::openai::wire;
 use crate::api::record::Record;
 use crate::api::refusal::Refusal;
 use crate::pipeline::{ChatRequest, ChatSummary};
 
-/// The body of a request.
+/// The body of a request, and the guardrail that its headers name.
 pub(super) async fn read<T: DeserializeOwned>(
     app: &App,
     request: Request,
-) -> Result<T, OpenAiError> {
-    guardrail::check(request.headers())?;
+) -> Result<(T, Option<GuardrailChoice>), OpenAiError> {
+    let guardrail = GuardrailChoice::from_headers(request.headers())?;
     let body = body::read(app, request.into_body()).await?;
-    wire::parse(&body.bytes)
+    Ok((wire::parse(&body.bytes)?, guardrail))
 }
 
-/// `n` choices for each of the prompts, by the model of this id.
+/// What is generated for a request.
+pub(super) struct Wanted {
+    pub(super) prompts: Vec<ChatRequest>,
+    /// Choices of each prompt.
+    pub(super) n: usize,
+    pub(super) guardrail: Option<GuardrailChoice>,
+}
+
+/// The choices, by the model of this id.
 pub(super) async fn start(
     app: &App,
     record: &Record,
     model: &str,
-    mut prompts: Vec<ChatRequest>,
-    n: usize,
+    wanted: Wanted,
 ) -> Result<Choices, OpenAiError> {
+    let Wanted { mut prompts, n, guardrail } = wanted;
     let model = app.shared().resolve(record, model)?;
     for prompt in &mut prompts {
         record.mark(prompt);
     }
+    if let Some(guardrail) = &guardrail {
+        for prompt in &mut prompts {
+            guardrail.guard(&app.shared().guardrails, prompt)?;
+        }
+    }
     let pipeline = model.pipeline(app.shared().options.model_load_wait).await?;
-    Choices::start(&pipeline, prompts, n).await
+    Choices::start(&pipeline, prompts, n, guardrail).await
 }
 
 /// All choices to their ends.
 pub(super) async fn collect(
     app: &App,
-    mut choices: Choices,
-    one_call: bool,
+    choices: &mut Choices,
 ) -> Result<(Vec<Whole>, ChatSummary), OpenAiError> {
     let mut answers: Vec<Whole> = Vec::new();
     answers.resize_with(choices.len(), Whole::default);
-    let mut filters: Vec<OneCall> = Vec::new();
-    filters.resize_with(choices.len(), OneCall::default);
     let collecting = async {
         while let Some(event) = choices.next().await {
             let event = event?;
-            if !one_call || filters[event.choice].lets_pass(&event.event) {
-                answers[event.choice].push(event.event);
-            }
+            answers[event.choice].push(event.event);
         }
         Ok::<_, OpenAiError>(())
     };

@@ -2,13 +2,16 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, select_all, unfold};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use crate::api::guardrail::GuardrailChoice;
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::fields::seed_of_choice;
+use crate::guardrail::Assessment;
 use crate::pipeline::{
-    ChatEvent, ChatRequest, ChatStream, ChatSummary, Pipeline, StopReason, Timing, TokenLogprob,
-    Usage,
+    ChatEvent, ChatRequest, ChatStream, ChatSummary, GuardrailTrace, Pipeline, StopReason, Timing,
+    TokenLogprob, Usage,
 };
 
 /// What happens to one of the choices, but for failures. Deltas are never empty.
@@ -17,14 +20,21 @@ pub(super) struct Event {
     /// From 0.
     pub(super) choice: usize,
     pub(super) event: ChatEvent,
+    /// With the last event, what its guardrail tells of it. Empty without one.
+    pub(super) guardrail: Map<String, Value>,
 }
+
+type Told = (Result<ChatEvent, OpenAiError>, Option<GuardrailTrace>);
 
 /// Dropping it cancels what is still being generated.
 pub(super) struct Choices {
-    events: SelectAll<BoxStream<'static, (usize, Result<ChatEvent, OpenAiError>)>>,
+    events: SelectAll<BoxStream<'static, (usize, Told)>>,
     ended: Vec<Option<ChatSummary>>,
     /// Choices of each prompt.
     per_prompt: usize,
+    guardrail: Option<GuardrailChoice>,
+    /// What the guardrail found in the choices that have ended.
+    traces: Vec<GuardrailTrace>,
 }
 
 /// A choice before and after the engine has it.
@@ -42,6 +52,7 @@ impl Choices {
         pipeline: &Pipeline,
         prompts: Vec<ChatRequest>,
         n: usize,
+        guardrail: Option<GuardrailChoice>,
     ) -> Result<Self, OpenAiError> {
         let mut choices = Vec::new();
         for prompt in prompts {
@@ -62,7 +73,7 @@ impl Choices {
         let events = select_all(choices.map(|(choice, progress)| {
             unfold(progress, Progress::next).map(move |event| (choice, event)).boxed()
         }));
-        Ok(Self { events, ended, per_prompt: n })
+        Ok(Self { events, ended, per_prompt: n, guardrail, traces: Vec::new() })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -72,11 +83,29 @@ impl Choices {
     /// `None` after the last choice has finished; an error is the last of all. Dropping the future
     /// loses nothing.
     pub(super) async fn next(&mut self) -> Option<Result<Event, OpenAiError>> {
-        let (choice, event) = self.events.next().await?;
+        let (choice, (event, trace)) = self.events.next().await?;
         if let Ok(ChatEvent::Finished(summary)) = &event {
             self.ended[choice] = Some(summary.clone());
         }
-        Some(event.map(|event| Event { choice, event }))
+        let told = self.guardrail.as_ref().zip(trace.as_ref());
+        let guardrail = told.map(|(guardrail, trace)| guardrail.members(trace)).unwrap_or_default();
+        self.traces.extend(trace);
+        Some(event.map(|event| Event { choice, event, guardrail }))
+    }
+
+    /// What the guardrail tells of all choices together. To be asked after the last event.
+    pub(super) fn guardrail_members(&mut self) -> Map<String, Value> {
+        let input = |trace: &GuardrailTrace| trace.input.as_ref().map(Assessment::intervention);
+        let all = self.traces.drain(..).reduce(|mut all, trace| {
+            // The choices of a prompt have the same input; of several prompts the gravest counts.
+            if input(&trace) > input(&all) {
+                all.input = trace.input;
+            }
+            all.outputs.extend(trace.outputs);
+            all
+        });
+        let told = self.guardrail.as_ref().zip(all);
+        told.map(|(guardrail, trace)| guardrail.members(&trace)).unwrap_or_default()
     }
 
     /// Of all choices together; each prompt counts once. To be asked after the last event.
@@ -103,14 +132,14 @@ impl Choices {
 }
 
 impl Progress {
-    async fn next(self) -> Option<(Result<ChatEvent, OpenAiError>, Self)> {
+    async fn next(self) -> Option<(Told, Self)> {
         let (mut stream, computed) = match self {
             Self::Waiting { pipeline, request, mut computed } => {
                 // An error means that the first choice is over, and has told why.
                 let _ = computed.wait_for(|computed| *computed).await;
                 match pipeline.run(*request).await {
                     Ok(stream) => (Box::new(stream), None),
-                    Err(error) => return Some((Err(error.into()), Self::Over)),
+                    Err(error) => return Some(((Err(error.into()), None), Self::Over)),
                 }
             }
             Self::Running { stream, computed } => (stream, computed),
@@ -120,10 +149,12 @@ impl Progress {
         if let Some(computed) = &computed {
             computed.send_replace(true);
         }
-        match event {
-            ChatEvent::Failed(error) => Some((Err(error.into()), Self::Over)),
-            event => Some((Ok(event), Self::Running { stream, computed: None })),
-        }
+        let trace = match event {
+            ChatEvent::Failed(error) => return Some(((Err(error.into()), None), Self::Over)),
+            ChatEvent::Finished(_) => stream.take_guardrail_trace(),
+            _ => None,
+        };
+        Some(((Ok(event), trace), Self::Running { stream, computed: None }))
     }
 }
 
@@ -160,29 +191,6 @@ impl Whole {
             ChatEvent::Logprobs(tokens) => self.logprobs.extend(tokens),
             ChatEvent::Finished(summary) => self.stop_reason = Some(summary.stop_reason),
             ChatEvent::ToolCallEnd | ChatEvent::Failed(_) => {}
-        }
-    }
-}
-
-/// Hides calls after the first, for clients that asked for one at a time.
-#[derive(Debug, Default)]
-pub(super) struct OneCall {
-    num_calls: usize,
-}
-
-impl OneCall {
-    pub(super) fn lets_pass(&mut self, event: &ChatEvent) -> bool {
-        match event {
-            ChatEvent::ToolCallStart { .. } => {
-                self.num_calls += 1;
-                self.num_calls == 1
-            }
-            ChatEvent::ToolCallArguments(_) | ChatEvent::ToolCallEnd => self.num_calls == 1,
-            ChatEvent::Reasoning(_)
-            | ChatEvent::Text(_)
-            | ChatEvent::Logprobs(_)
-            | ChatEvent::Finished(_)
-            | ChatEvent::Failed(_) => true,
         }
     }
 }

@@ -138,10 +138,7 @@ impl OpenAiError {
         Self::new(Kind::NotFound, "model_not_found", refusal.to_string()).about("model")
     }
 
-    pub(super) fn guardrail_not_found(identifier: &str) -> Self {
-        let message = format!(
-            "The guardrail identifier `{identifier}` provided in the request does not exist."
-        );
+    pub(super) fn guardrail_not_found(message: String) -> Self {
         Self::new(Kind::NotFound, "guardrail_not_found", message)
     }
 
@@ -224,10 +221,12 @@ impl From<PipelineError> for OpenAiError {
                 Self::new(Kind::InvalidRequest, "unsupported_parameter", message)
             }
             PipelineError::Tools(_) => invalid("tools", message),
-            PipelineError::Grammar(GrammarError::Busy) => {
+            PipelineError::Grammar { error: GrammarError::Busy, .. } => {
                 Self::new(Kind::RateLimit, "rate_limit_exceeded", message)
             }
-            PipelineError::Grammar(_) => invalid("response_format", message),
+            PipelineError::Grammar { field, .. } => {
+                invalid(field.as_deref().unwrap_or("tools"), message)
+            }
             PipelineError::Template(TemplateError::Refused(_) | TemplateError::Runaway(_))
             | PipelineError::Tokenizer(TokenizerError::Model(_)) => invalid("messages", message),
             PipelineError::Tokenizer(TokenizerError::TextTooLong { .. }) => {

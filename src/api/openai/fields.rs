@@ -173,12 +173,15 @@ pub(super) fn output_format(
     }
 }
 
+/// A format, and the field that says it.
+pub(in crate::api) type NamedFormat = (OutputFormat, &'static str);
+
 /// Exactly one form, and no other one beside it.
 pub(super) fn structured_outputs(
     wire: Option<StructuredOutputs>,
     format: OutputFormat,
-) -> Result<OutputFormat, OpenAiError> {
-    let Some(wire) = wire else { return Ok(format) };
+) -> Result<NamedFormat, OpenAiError> {
+    let Some(wire) = wire else { return Ok((format, "response_format.json_schema.schema")) };
     let param = "structured_outputs";
     let json = wire.json.map(|schema| match schema {
         // A schema may come as a text, as Bedrock's own does.
@@ -190,13 +193,16 @@ pub(super) fn structured_outputs(
         OpenAiError::invalid("structured_outputs.json", message)
     })?;
     let given = [
-        json,
-        wire.regex.map(OutputFormat::Regex),
-        wire.choice.map(OutputFormat::Choice),
-        wire.grammar.map(OutputFormat::Grammar),
-        (wire.json_object == Some(true)).then_some(OutputFormat::JsonObject),
+        (json, "structured_outputs.json"),
+        (wire.regex.map(OutputFormat::Regex), "structured_outputs.regex"),
+        (wire.choice.map(OutputFormat::Choice), "structured_outputs.choice"),
+        (wire.grammar.map(OutputFormat::Grammar), "structured_outputs.grammar"),
+        (
+            (wire.json_object == Some(true)).then_some(OutputFormat::JsonObject),
+            "structured_outputs.json_object",
+        ),
     ];
-    let mut given = given.into_iter().flatten();
+    let mut given = given.into_iter().filter_map(|(format, field)| Some((format?, field)));
     let (first, second) = (given.next(), given.next());
     match (first, second) {
         (Some(first), None) if format == OutputFormat::Text => Ok(first),
@@ -239,7 +245,7 @@ mod tests {
     fn structured_outputs_are_one_form() {
         let parse = |wire: Value, format| {
             let wire = serde_json::from_value(wire).unwrap();
-            structured_outputs(Some(wire), format).ok()
+            structured_outputs(Some(wire), format).ok().map(|(format, _)| format)
         };
         let text = OutputFormat::Text;
         let schema = json!({ "type": "object" });

@@ -1,26 +1,26 @@
-//! The guardrail of a request, which Bedrock's OpenAI endpoints take by headers.
+//! Refusals of guardrails in OpenAI's words. Its routes name one by headers, as Bedrock's do.
 
-use axum::http::HeaderMap;
-
+use crate::api::guardrail::{CONFIG, GuardrailRefusal};
 use crate::api::openai::error::OpenAiError;
 
-const IDENTIFIER: &str = "x-amzn-bedrock-guardrailidentifier";
-const VERSION: &str = "x-amzn-bedrock-guardrailversion";
-const TRACE: &str = "x-amzn-bedrock-trace";
-
-/// A guardrail that was asked for and is silently absent is worse than an error.
-pub(super) fn check(headers: &HeaderMap) -> Result<(), OpenAiError> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if let Some(trace) = text(TRACE)
-        && !["ENABLED", "DISABLED", "ENABLED_FULL"].contains(&trace.to_ascii_uppercase().as_str())
-    {
-        let message = "The header must be ENABLED, DISABLED or ENABLED_FULL.";
-        return Err(OpenAiError::invalid("X-Amzn-Bedrock-Trace", message));
-    }
-    match (text(IDENTIFIER), text(VERSION)) {
-        (None, None) => Ok(()),
-        (Some(identifier), Some(_)) => Err(OpenAiError::guardrail_not_found(identifier)),
-        (Some(_), None) => Err(OpenAiError::missing("X-Amzn-Bedrock-GuardrailVersion")),
-        (None, Some(_)) => Err(OpenAiError::missing("X-Amzn-Bedrock-GuardrailIdentifier")),
+impl From<GuardrailRefusal> for OpenAiError {
+    fn from(refusal: GuardrailRefusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            GuardrailRefusal::NotFound { .. } => Self::guardrail_not_found(message),
+            GuardrailRefusal::Incomplete { missing } => Self::missing(missing),
+            GuardrailRefusal::Header { name, .. } => Self::invalid(name, message),
+            GuardrailRefusal::NoGuardrail => {
+                Self::unsupported(CONFIG, "it adds to a guardrail, and the request names none.")
+            }
+            GuardrailRefusal::Suffix { .. } => {
+                Self::invalid(format!("{CONFIG}.tagSuffix"), message)
+            }
+            GuardrailRefusal::NotAStream => {
+                Self::invalid(format!("{CONFIG}.streamProcessingMode"), message)
+            }
+            GuardrailRefusal::Tags(_) => Self::invalid(CONFIG, message),
+            GuardrailRefusal::Logprobs => Self::unsupported("logprobs", "not with a guardrail."),
+        }
     }
 }

@@ -163,7 +163,7 @@ mod tests {
             ToyReply::Token(control_id(fixture::EOS))
         });
         let request = ChatRequest::new(Input::Messages(vec![Message::new(Role::User, "q")]));
-        let choices = Choices::start(&pipeline, vec![request], 1).await.unwrap();
+        let choices = Choices::start(&pipeline, vec![request], 1, None).await.unwrap();
         let (models, _senders) = Models::new(&["toy".to_owned()], &[]).unwrap();
         let metrics = Arc::new(Metrics::new(models.all()));
         let app = App::new(models, AppOptions::default());

@@ -28,16 +28,17 @@ pub(super) fn spec(function: Function, at: &str) -> Result<ToolSpec, OpenAiError
     }
     let parameters =
         function.parameters.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
+    let field = format!("{at}.parameters");
     if !parameters.is_object() {
-        let param = format!("{at}.parameters");
-        let message = format!("Invalid value for `{param}`: it must be a JSON schema, an object.");
-        return Err(OpenAiError::invalid(param, message));
+        let message = format!("Invalid value for `{field}`: it must be a JSON schema, an object.");
+        return Err(OpenAiError::invalid(field, message));
     }
     Ok(ToolSpec {
         name: function.name,
         description: function.description,
         parameters,
         strict: function.strict == Some(true),
+        field,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Guardrails over the wire: by themselves, and around a model.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::api::tests::TestServer;
@@ -114,4 +116,42 @@ async fn invoke_model_tells_of_the_guardrail_in_the_body() {
     let json = server.post_with("/model/toy/invoke", headers, &chat.to_string()).await.json();
     assert_eq!(json["amazon-bedrock-guardrailAction"], "INTERVENED", "{json}");
     assert!(json.to_string().contains("call {PHONE} now") && !json.to_string().contains("138001"));
+}
+
+/// Both kinds of bodies, whole and streamed: the tags mark what is judged.
+#[tokio::test]
+async fn invoke_model_judges_what_tags_mark() {
+    let server = server("Hm.</think>fine").await;
+    let headers = "x-amzn-bedrock-guardrailidentifier: default\n\
+                   x-amzn-bedrock-guardrailversion: 1\nx-amzn-bedrock-trace: ENABLED\n";
+    let name = "amazon-bedrock-guardrails-guardContent_x1";
+    let config = json!({ "tagSuffix": "x1" });
+    let key = "AKIAIOSFODNN7EXAMPLE";
+    for (text, action) in [
+        (format!("{key} <{name}>q</{name}>"), "NONE"),
+        (format!("a <{name}>{key}</{name}>"), "INTERVENED"),
+    ] {
+        let prompt = json!({ "prompt": text, "max_tokens": 100,
+                             "amazon-bedrock-guardrailConfig": config });
+        let chat = json!({ "messages": [{ "role": "user", "content": text }],
+                           "amazon-bedrock-guardrailConfig": config });
+        for body in [prompt, chat] {
+            let body = body.to_string();
+            let json = server.post_with("/model/toy/invoke", headers, &body).await.json();
+            assert_eq!(json["amazon-bedrock-guardrailAction"], action, "{json}");
+            assert!(json["amazon-bedrock-trace"]["guardrail"]["input"]["default"].is_object());
+            let path = "/model/toy/invoke-with-response-stream";
+            let events = events(&server.post_with(path, headers, &body).await.body);
+            let last = events.last().unwrap().payload["bytes"].as_str().unwrap();
+            let last: Value = serde_json::from_slice(&STANDARD.decode(last).unwrap()).unwrap();
+            assert_eq!(last["amazon-bedrock-guardrailAction"], action, "{last}");
+            assert!(last["amazon-bedrock-invocationMetrics"].is_object(), "{last}");
+        }
+    }
+    let open = json!({ "prompt": format!("a <{name}>b"), "max_tokens": 100,
+                       "amazon-bedrock-guardrailConfig": config });
+    for headers in [headers, ""] {
+        let refused = server.post_with("/model/toy/invoke", headers, &open.to_string()).await;
+        assert_eq!(refused.error().0, 400);
+    }
 }

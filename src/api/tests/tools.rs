@@ -160,3 +160,25 @@ async fn a_cache_point_is_told_what_was_written() {
     assert_eq!(usage().await, (9, 0, 96));
     assert_eq!(usage().await, (9, 96, 0));
 }
+
+#[tokio::test]
+async fn a_schema_that_cannot_be_followed_is_named() {
+    let server = TestServer::start(saying("never")).await;
+    let bad = r#"{"type":"object","properties":{"a":{"not":{"type":"integer"}}}}"#;
+    let strict =
+        format!(r#"{{"toolSpec":{{"name":"s","strict":true,"inputSchema":{{"json":{bad}}}}}}}"#);
+    let cache_point = r#"{"cachePoint":{"type":"default"}}"#;
+    let tools = ask(&format!(r#","toolConfig":{{"tools":[{TOOL},{cache_point},{strict}]}}"#));
+    let structure = json!({ "jsonSchema": { "schema": bad, "name": "n" } });
+    let format = json!({ "textFormat": { "type": "json_schema", "structure": structure } });
+    let output = ask(&format!(r#","outputConfig":{format}"#));
+    let prompt = json!({ "prompt": "q", "structured_outputs": { "regex": "(" } }).to_string();
+    for (path, body, named) in [
+        ("converse", tools, "`toolConfig.tools.2.toolSpec.inputSchema.json`"),
+        ("converse", output, "`outputConfig.textFormat.structure.jsonSchema.schema`"),
+        ("invoke", prompt, "`structured_outputs.regex`"),
+    ] {
+        let (status, _, message) = server.post(&format!("/model/toy/{path}"), &body).await.error();
+        assert_eq!((status, message.contains(named)), (400, true), "{message}");
+    }
+}

@@ -147,7 +147,13 @@ proptest! {
 }
 
 fn tool(name: &str) -> ToolSpec {
-    ToolSpec { name: name.to_owned(), description: None, parameters: json!({}), strict: false }
+    ToolSpec {
+        name: name.to_owned(),
+        description: None,
+        parameters: json!({}),
+        strict: false,
+        field: String::new(),
+    }
 }
 
 #[test]

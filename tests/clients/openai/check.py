@@ -344,6 +344,50 @@ class Models(unittest.TestCase):
         self.assertEqual(missing.exception.code, "model_not_found")
 
 
+class Guardrails(unittest.TestCase):
+    """As Bedrock's documentation has them used from this library."""
+
+    headers = {
+        "X-Amzn-Bedrock-GuardrailIdentifier": "default",
+        "X-Amzn-Bedrock-GuardrailVersion": "1",
+        "X-Amzn-Bedrock-Trace": "ENABLED",
+    }
+    secret = "My key is AKIAIOSFODNN7EXAMPLE, keep it."
+
+    def test_a_secret_is_blocked_whole_and_streamed(self):
+        messages = [{"role": "user", "content": self.secret}]
+        asked = {"model": MODEL, "messages": messages, "extra_headers": self.headers}
+        answer = client().chat.completions.create(**asked)
+        self.assertEqual(answer.choices[0].finish_reason, "content_filter")
+        self.assertEqual(answer.model_extra["amazon-bedrock-guardrailAction"], "INTERVENED")
+        self.assertIn("guardrail", answer.model_extra["amazon-bedrock-trace"])
+        with client().chat.completions.create(**asked, stream=True) as stream:
+            chunks = list(stream)
+        self.assertEqual(chunks[-1].choices[0].finish_reason, "content_filter")
+        self.assertEqual(chunks[-1].model_extra["amazon-bedrock-guardrailAction"], "INTERVENED")
+        responded = client().responses.create(
+            model=MODEL, input=self.secret, extra_headers=self.headers
+        )
+        self.assertEqual(responded.incomplete_details.reason, "content_filter")
+        self.assertEqual(responded.output_text, answer.choices[0].message.content)
+
+    def test_only_what_is_tagged_is_judged(self):
+        tag = "amazon-bedrock-guardrails-guardContent_x1"
+        messages = [
+            {"role": "system", "content": self.secret},
+            {"role": "user", "content": f"<{tag}>Hello</{tag}>"},
+        ]
+        answer = client().chat.completions.create(
+            model=MODEL,
+            messages=messages,
+            max_tokens=4,
+            extra_headers=self.headers,
+            extra_body={"amazon-bedrock-guardrailConfig": {"tagSuffix": "x1"}},
+        )
+        found = answer.model_extra["amazon-bedrock-trace"]["guardrail"]["input"]["default"]
+        self.assertNotIn("sensitiveInformationPolicy", found)
+
+
 class Errors(unittest.TestCase):
     def refused(self, kind, **arguments):
         with self.assertRaises(kind) as refused:

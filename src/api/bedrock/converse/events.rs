@@ -12,6 +12,7 @@ use crate::api::bedrock::converse::answer::{
 };
 use crate::api::bedrock::converse::parse::Options;
 use crate::api::bedrock::frame;
+use crate::api::bedrock::guardrail::converse_trace;
 use crate::api::bedrock::stream::Encoder;
 use crate::pipeline::{ChatEvent, ChatSummary, GuardrailTrace};
 
@@ -115,7 +116,8 @@ impl Encoder for EventEncoder {
     }
 
     fn traced(&mut self, trace: &GuardrailTrace) {
-        self.trace = self.options.guardrail.as_ref().and_then(|choice| choice.trace(trace));
+        self.trace =
+            self.options.guardrail.as_ref().and_then(|choice| converse_trace(choice, trace));
     }
 
     fn finish(&mut self, summary: &ChatSummary, elapsed: Duration) -> Vec<u8> {

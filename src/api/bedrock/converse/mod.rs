@@ -17,6 +17,7 @@ use axum::routing::{MethodRouter, post};
 use crate::api::app::{App, ModelId};
 use crate::api::bedrock::chat::{self, collect};
 use crate::api::bedrock::error::BedrockError;
+use crate::api::bedrock::guardrail::converse_trace;
 use crate::api::bedrock::{frame, json, json_answer, stream, with_content_type};
 use crate::api::record::Record;
 use crate::pipeline::{ChatStream, ChatSummary};
@@ -46,7 +47,7 @@ async fn answer_at_once(
     let summary = collect(&app, &mut chat, |delta| blocks.push(delta)).await?;
     let mut answer = whole_answer(blocks, &summary, &options, record.elapsed());
     let trace = options.guardrail.as_ref().zip(chat.take_guardrail_trace());
-    answer.trace = trace.and_then(|(choice, trace)| choice.trace(&trace));
+    answer.trace = trace.and_then(|(choice, trace)| converse_trace(choice, &trace));
     record.finished(summary);
     Ok(json_answer(&answer))
 }
@@ -99,7 +100,7 @@ async fn start(
         .await?;
     if let Some(choice) = &options.guardrail {
         let guarded = std::mem::take(&mut options.guarded);
-        chat_request.guarding = Some(choice.resolve(app, guarded)?);
+        chat_request.guarding = Some(choice.resolve(&app.shared().guardrails, guarded)?);
     }
     let chat = chat::run(app, record, model_id, chat_request).await?;
     Ok((chat, options))

@@ -11,9 +11,9 @@ use crate::api::bedrock::converse::wire::{
     ReasoningConfig, ReasoningSwitch, TextFormat,
 };
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::guardrail::GuardrailChoice;
 use crate::api::bedrock::json::{float, in_range, invalid, max_tokens, natural, unsupported};
 use crate::api::bedrock::service::{self, Service};
+use crate::api::guardrail::GuardrailChoice;
 use crate::limits;
 use crate::pipeline::{ChatRequest, GuardedText, Input, OutputFormat, SamplingOverrides};
 
@@ -29,6 +29,8 @@ const EFFORTS: [(&str, Option<usize>); 8] = [
     ("xhigh", None),
     ("max", None),
 ];
+
+const SCHEMA: &str = "outputConfig.textFormat.structure.jsonSchema.schema";
 
 /// What a request says beyond what the model is asked.
 #[derive(Default)]
@@ -64,7 +66,10 @@ pub(in crate::api::bedrock) fn converse_request(
     check_response_fields(&response_fields)?;
     let latency = wire.performance_config.and_then(|it| it.latency);
     let service = Service::new(latency, wire.service_tier.map(|it| it.r#type))?;
-    let guardrail = GuardrailChoice::from_config(wire.guardrail_config, options.is_stream)?;
+    let guardrail = match wire.guardrail_config {
+        Some(config) => config.choice(options.is_stream)?,
+        None => None,
+    };
     let mut fields = wire.additional_model_request_fields.unwrap_or_default();
     let config = wire.inference_config.unwrap_or_default();
     let tools = wire.tool_config.map(tools::parse).transpose()?;
@@ -75,15 +80,17 @@ pub(in crate::api::bedrock) fn converse_request(
     conversation.turns(wire.messages.unwrap_or_default())?;
     let guarded = guardrail.as_ref().map(|_| conversation.guarded()).unwrap_or_default();
     let (messages, has_cache_points) = conversation.finish();
-    let (output_format, effort) = output(wire.output_config, fields.output_config.take())?;
+    let Output { format: output_format, field: output_field, budget } =
+        output(wire.output_config, fields.output_config.take())?;
     let request = ChatRequest {
         tools: specs,
         tool_choice: choice,
         output_format,
+        output_field,
         max_tokens: max_tokens("inferenceConfig.maxTokens", config.max_tokens)?,
         sampling: sampling(&config, &fields)?,
         stop_sequences: config.stop_sequences.unwrap_or_default(),
-        reasoning_budget: reasoning_budget(fields, effort)?,
+        reasoning_budget: reasoning_budget(fields, budget)?,
         priority: service.priority(),
         ..ChatRequest::new(Input::Messages(messages))
     };
@@ -106,22 +113,30 @@ fn check_response_fields(paths: &[String]) -> Result<(), BedrockError> {
     Ok(())
 }
 
-/// The format of the answer, and the reasoning that an effort allows.
+/// The format of the answer, what the request calls it, and the reasoning that an effort allows.
+struct Output {
+    format: OutputFormat,
+    field: &'static str,
+    budget: Option<usize>,
+}
+
 fn output(
     config: Option<OutputConfig>,
     of_model: Option<ModelOutputConfig>,
-) -> Result<(OutputFormat, Option<usize>), BedrockError> {
+) -> Result<Output, BedrockError> {
     match (config, of_model) {
-        (None, None) => Ok((OutputFormat::Text, None)),
+        (None, None) => Ok(Output { format: OutputFormat::Text, field: "", budget: None }),
         (Some(config), None) => {
             let budget = effort("outputConfig.effort", config.effort)?;
-            let format = config.text_format.map(text_format).transpose()?;
-            Ok((format.unwrap_or(OutputFormat::Text), budget))
+            let format = config.text_format.map(text_format).transpose()?.unwrap_or_default();
+            Ok(Output { format, field: SCHEMA, budget })
         }
         (None, Some(config)) => {
             let field = "additionalModelRequestFields.output_config.effort";
+            let budget = effort(field, config.effort)?;
             let format = config.format.map(|it| OutputFormat::JsonSchema(it.schema.into()));
-            Ok((format.unwrap_or(OutputFormat::Text), effort(field, config.effort)?))
+            let field = "additionalModelRequestFields.output_config.format.schema";
+            Ok(Output { format: format.unwrap_or_default(), field, budget })
         }
         (Some(_), Some(_)) => Err(invalid(
             "The request describes its output more than once; keep one of `outputConfig` and \
@@ -142,7 +157,7 @@ fn effort(field: &str, name: Option<String>) -> Result<Option<usize>, BedrockErr
 }
 
 fn text_format(format: TextFormat) -> Result<OutputFormat, BedrockError> {
-    let field = "outputConfig.textFormat.structure.jsonSchema.schema";
+    let field = SCHEMA;
     let schema: Value = serde_json::from_str(&format.structure.json_schema.schema)
         .map_err(|error| invalid(format!("The value at `{field}` is not JSON: {error}")))?;
     if !schema.is_object() {

@@ -75,6 +75,7 @@ fn parse_spec(spec: ToolSpec, path: &str) -> Result<pipeline::ToolSpec, BedrockE
         description: spec.description,
         parameters,
         strict: spec.strict.unwrap_or(false),
+        field: format!("{path}.inputSchema.json"),
     })
 }
 

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::api::bedrock::converse::TokenUsage;
 use crate::api::bedrock::frame;
-use crate::api::bedrock::guardrail::GuardrailChoice;
 use crate::api::bedrock::invoke::body::{Format, PromptFormat};
 use crate::api::bedrock::stream::Encoder;
+use crate::api::guardrail::GuardrailChoice;
 use crate::pipeline::{ChatEvent, ChatSummary, GuardrailTrace, StopReason, Usage};
 
 /// What Bedrock adds to the last chunk of a stream.
@@ -148,7 +148,7 @@ impl Encoder for Answer {
 
     fn traced(&mut self, trace: &GuardrailTrace) {
         let Some(choice) = &self.guardrail else { return };
-        self.guardrail_members = choice.invoke_members(trace);
+        self.guardrail_members = choice.members(trace);
     }
 
     fn finish(&mut self, summary: &ChatSummary, elapsed: Duration) -> Vec<u8> {

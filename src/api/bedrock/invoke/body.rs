@@ -11,7 +11,8 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::json::{self, float, in_range, invalid, max_tokens, natural, unsupported};
+use crate::api::bedrock::json::{self, float, in_range, invalid, max_tokens, natural};
+use crate::api::guardrail::BodyConfig;
 use crate::api::models::Arn;
 use crate::api::openai::{self, ChatAnswer};
 use crate::limits;
@@ -21,6 +22,7 @@ use crate::pipeline::{ChatRequest, Input, ReasoningFormat, SamplingOverrides};
 pub(in crate::api::bedrock) struct InvokeBody {
     pub(in crate::api::bedrock) request: ChatRequest,
     pub(super) format: Format,
+    pub(in crate::api::bedrock) guardrail_config: Option<BodyConfig>,
 }
 
 /// The format of the answer.
@@ -67,7 +69,7 @@ struct PromptBody {
     #[serde(rename = "stream")]
     _stream: Option<IgnoredAny>,
     #[serde(rename = "amazon-bedrock-guardrailConfig")]
-    guardrail_config: Option<IgnoredAny>,
+    guardrail_config: Option<BodyConfig>,
 }
 
 #[derive(Deserialize)]
@@ -84,9 +86,9 @@ pub(in crate::api::bedrock) fn invoke_body(
     let keys: Map<String, Value> = json::read(bytes)?;
     match (keys.contains_key("messages"), keys.contains_key("prompt")) {
         (true, false) => {
-            let (request, answer) = openai::embedded_chat(keys, model_id)
+            let (request, answer, guardrail_config) = openai::embedded_chat(keys, model_id)
                 .map_err(|error| BedrockError::Validation(error.to_string()))?;
-            Ok(InvokeBody { request, format: Format::Chat(answer) })
+            Ok(InvokeBody { request, format: Format::Chat(answer), guardrail_config })
         }
         (false, true) => prompt_body(json::read(bytes)?, model_id),
         (true, true) => Err(invalid("The body holds `prompt` and `messages`; keep one of them.")),
@@ -96,17 +98,13 @@ pub(in crate::api::bedrock) fn invoke_body(
 
 fn prompt_body(body: PromptBody, model_id: &str) -> Result<InvokeBody, BedrockError> {
     let format = prompt_format(&body, model_id)?;
-    if body.guardrail_config.is_some() {
-        let reason = "It adds to a guardrail, and the request names none.";
-        return Err(unsupported("amazon-bedrock-guardrailConfig", reason));
-    }
     if let Some(n) = body.n {
         in_range("n", n, &(1..=1))?;
     }
     if body.prompt.is_empty() {
         return Err(invalid("The value at `prompt` is empty."));
     }
-    let output_format =
+    let (output_format, output_field) =
         openai::embedded_output_format(body.response_format, body.structured_outputs)
             .map_err(|error| BedrockError::Validation(error.to_string()))?;
     let max_tokens = match body.max_gen_len {
@@ -115,6 +113,7 @@ fn prompt_body(body: PromptBody, model_id: &str) -> Result<InvokeBody, BedrockEr
     };
     let request = ChatRequest {
         output_format,
+        output_field,
         max_tokens,
         sampling: SamplingOverrides {
             temperature: float("temperature", body.temperature, &(0.0..=limits::TEMPERATURE_MAX))?,
@@ -138,7 +137,8 @@ fn prompt_body(body: PromptBody, model_id: &str) -> Result<InvokeBody, BedrockEr
         reasoning: ReasoningFormat::Inline,
         ..ChatRequest::new(Input::Text(body.prompt))
     };
-    Ok(InvokeBody { request, format: Format::Prompt(format) })
+    let format = Format::Prompt(format);
+    Ok(InvokeBody { request, format, guardrail_config: body.guardrail_config })
 }
 
 fn prompt_format(body: &PromptBody, model_id: &str) -> Result<PromptFormat, BedrockError> {
@@ -201,7 +201,7 @@ mod tests {
             (r#"{"prompt":"p","n":2}"#, "`n`"),
             (r#"{"prompt":"p","images":[]}"#, "images"),
             (r#"{"prompt":"p","response_format":{"type":"poem"}}"#, "response_format"),
-            (r#"{"prompt":"p","amazon-bedrock-guardrailConfig":{}}"#, "guardrailConfig"),
+            (r#"{"prompt":"p","amazon-bedrock-guardrailConfig":{"x":1}}"#, "guardrailConfig.x"),
             (r#"{"messages":[{"role":"user","content":"q"}],"poem":1}"#, "poem"),
             (r#"{"messages":[{"role":"user","content":"q"}],"n":2}"#, "`n`"),
         ] {

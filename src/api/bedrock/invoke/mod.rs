@@ -17,12 +17,12 @@ use axum::routing::{MethodRouter, post};
 use crate::api::app::{App, ModelId};
 use crate::api::bedrock::converse::TokenUsage;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::guardrail::GuardrailChoice;
 use crate::api::bedrock::service::{self, Service};
 use crate::api::bedrock::stream::Encoder as _;
 use crate::api::bedrock::{chat, frame, json_answer, stream, with_content_type};
+use crate::api::guardrail::GuardrailChoice;
 use crate::api::record::Record;
-use crate::pipeline::{ChatStream, GuardedText, Input, Role};
+use crate::pipeline::ChatStream;
 
 use answer::Answer;
 use body::{InvokeBody, invoke_body};
@@ -97,12 +97,11 @@ async fn start(
         let guardrail = GuardrailChoice::from_headers(headers)?;
         Ok((invoke_body(body, &id)?, service, guardrail))
     };
-    let (body, service, mut guardrail) =
-        chat::parsed(app, record, model_id, request, parse).await?;
-    let InvokeBody { mut request, format } = body;
-    if let Some(choice) = &mut guardrail {
-        choice.is_stream = is_stream;
-        request.guarding = Some(choice.resolve(app, guarded(&request.input))?);
+    let (body, service, guardrail) = chat::parsed(app, record, model_id, request, parse).await?;
+    let InvokeBody { mut request, format, guardrail_config } = body;
+    let guardrail = GuardrailChoice::with_body(guardrail, guardrail_config, is_stream)?;
+    if let Some(choice) = &guardrail {
+        choice.guard(&app.shared().guardrails, &mut request)?;
     }
     if service != Service::default() {
         request.priority = service.priority();
@@ -111,18 +110,6 @@ async fn start(
     let mut answer = Answer::new(format, model_id.0.clone());
     answer.guardrail = guardrail;
     Ok((chat, answer, service))
-}
-
-/// A prompt is looked at as a whole, of a conversation what users said.
-fn guarded(input: &Input) -> Vec<GuardedText> {
-    let whole = |text: &str| GuardedText { text: text.to_owned(), qualifiers: Vec::new() };
-    match input {
-        Input::Text(text) => vec![whole(text)],
-        Input::Messages(messages) => {
-            let said = messages.iter().filter(|message| message.role == Role::User);
-            said.map(|message| whole(&message.content)).collect()
-        }
-    }
 }
 
 fn echo(headers: &mut HeaderMap, service: Service) {

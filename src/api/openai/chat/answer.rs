@@ -1,5 +1,7 @@
 //! The answer of a chat completion that is sent whole.
 
+use serde_json::Map;
+
 use crate::api::openai::answer::{Head, Logprob, SYSTEM_FINGERPRINT, finish_reason};
 use crate::api::openai::chat::wire::{
     AnswerCall, AnswerFunction, AnswerMessage, Choice, ChoiceLogprobs, Completion,
@@ -31,6 +33,7 @@ pub(super) fn completion<'a>(
         usage: usage.into(),
         service_tier: wanted.service_tier,
         system_fingerprint: SYSTEM_FINGERPRINT,
+        guardrail: Map::new(),
     }
 }
 

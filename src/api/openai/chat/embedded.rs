@@ -3,23 +3,23 @@
 
 use serde_json::{Map, Value};
 
+use crate::api::guardrail::BodyConfig;
 use crate::api::openai::answer::Head;
 use crate::api::openai::chat::answer::{Wanted, completion};
 use crate::api::openai::chat::parse::{chat_call, response_format};
 use crate::api::openai::chat::stream::ChunkEncoder;
 use crate::api::openai::chat::wire::{ChatBody, ResponseFormat};
-use crate::api::openai::choices::{Event, OneCall, Whole};
+use crate::api::openai::choices::{Event, Whole};
 use crate::api::openai::error::OpenAiError;
-use crate::api::openai::fields::{self, in_range};
+use crate::api::openai::fields::{self, NamedFormat, in_range};
 use crate::api::openai::sse::Encoder;
 use crate::api::openai::wire::{StructuredOutputs, parse_value};
-use crate::pipeline::{ChatEvent, ChatRequest, ChatSummary, OutputFormat};
+use crate::pipeline::{ChatEvent, ChatRequest, ChatSummary};
 
 /// Tells the answer of one chat.
 pub(in crate::api) struct ChatAnswer {
     head: Head,
     wanted: Wanted,
-    one_call: bool,
     encoder: ChunkEncoder,
 }
 
@@ -28,7 +28,7 @@ pub(in crate::api) struct ChatAnswer {
 pub(in crate::api) fn embedded_chat(
     mut body: Map<String, Value>,
     model: &str,
-) -> Result<(ChatRequest, ChatAnswer), OpenAiError> {
+) -> Result<(ChatRequest, ChatAnswer, Option<BodyConfig>), OpenAiError> {
     body.insert("model".to_owned(), model.into());
     let is_stream = body.contains_key("stream_options");
     body.insert("stream".to_owned(), is_stream.into());
@@ -41,15 +41,15 @@ pub(in crate::api) fn embedded_chat(
         logprobs: chat.request.logprobs.is_some(),
         service_tier: chat.service_tier,
     };
-    let encoder = ChunkEncoder::new(head.clone(), wanted, chat.include_usage, 1, chat.one_call);
-    Ok((chat.request, ChatAnswer { head, wanted, one_call: chat.one_call, encoder }))
+    let encoder = ChunkEncoder::new(head.clone(), wanted, chat.include_usage, 1);
+    Ok((chat.request, ChatAnswer { head, wanted, encoder }, chat.guardrail_config))
 }
 
 /// `response_format` and `structured_outputs` of a body that is no chat.
 pub(in crate::api) fn embedded_output_format(
     format: Option<Value>,
     structured: Option<Value>,
-) -> Result<OutputFormat, OpenAiError> {
+) -> Result<NamedFormat, OpenAiError> {
     let format: Option<ResponseFormat> =
         format.map(|format| parse_value(format, "response_format")).transpose()?;
     let structured: Option<StructuredOutputs> =
@@ -62,12 +62,9 @@ impl ChatAnswer {
     /// The events but for the last, which `summary` was.
     pub(in crate::api) fn whole(self, events: Vec<ChatEvent>, summary: &ChatSummary) -> Value {
         let mut whole = Whole::default();
-        let mut filter = OneCall::default();
         let finished = ChatEvent::Finished(summary.clone());
         for event in events.into_iter().chain([finished]) {
-            if !self.one_call || filter.lets_pass(&event) {
-                whole.push(event);
-            }
+            whole.push(event);
         }
         let answer = completion(&self.head, self.wanted, vec![whole], summary.usage);
         serde_json::to_value(answer).expect("structs of strings and numbers are JSON")
@@ -78,7 +75,7 @@ impl ChatAnswer {
     }
 
     pub(in crate::api) fn delta(&mut self, event: ChatEvent) -> Vec<Map<String, Value>> {
-        objects(&self.encoder.event(Event { choice: 0, event }))
+        objects(&self.encoder.event(Event { choice: 0, event, guardrail: Map::new() }))
     }
 
     /// Chunks at the end of an answer that went well.

@@ -13,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::api::app::App;
+use crate::api::guardrail::GuardrailChoice;
 use crate::api::openai::answer::Head;
 use crate::api::openai::call;
 use crate::api::openai::error::OpenAiError;
@@ -32,7 +33,7 @@ pub(super) async fn chat_completions(
     Extension(record): Extension<Arc<Record>>,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let body: ChatBody = call::read(&app, request).await?;
+    let (body, guardrail): (ChatBody, _) = call::read(&app, request).await?;
     let head = Head::new("chatcmpl-", body.model.clone());
     let chat = chat_call(body)?;
     let wanted = Wanted {
@@ -40,13 +41,16 @@ pub(super) async fn chat_completions(
         logprobs: chat.request.logprobs.is_some(),
         service_tier: chat.service_tier,
     };
-    let choices = call::start(&app, &record, &head.model, vec![chat.request], chat.n).await?;
+    let guardrail = GuardrailChoice::with_body(guardrail, chat.guardrail_config, chat.stream)?;
+    let requests = call::Wanted { prompts: vec![chat.request], n: chat.n, guardrail };
+    let mut choices = call::start(&app, &record, &head.model, requests).await?;
     if chat.stream {
-        let encoder = ChunkEncoder::new(head, wanted, chat.include_usage, chat.n, chat.one_call);
+        let encoder = ChunkEncoder::new(head, wanted, chat.include_usage, chat.n);
         return Ok(sse::response(choices, app, record, encoder));
     }
-    let (choices, summary) = call::collect(&app, choices, chat.one_call).await?;
-    let answer = answer::completion(&head, wanted, choices, summary.usage);
+    let (messages, summary) = call::collect(&app, &mut choices).await?;
+    let mut answer = answer::completion(&head, wanted, messages, summary.usage);
+    answer.guardrail = choices.guardrail_members();
     record.finished(summary);
     Ok(call::json(&answer))
 }

@@ -1,6 +1,7 @@
 //! From the body of a chat completion to [`ChatRequest`]: everything is honoured or refused by its
 //! name.
 
+use crate::api::guardrail::BodyConfig;
 use crate::api::openai::chat::wire::{ChatBody, ResponseFormat, Role, Tool, WireCall, WireMessage};
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::fields::{self, Sampling, in_range, refuse_unless};
@@ -15,8 +16,7 @@ pub(super) struct ChatCall {
     pub(super) stream: bool,
     pub(super) include_usage: bool,
     pub(super) include_reasoning: bool,
-    /// One tool call at a time.
-    pub(super) one_call: bool,
+    pub(super) guardrail_config: Option<BodyConfig>,
     pub(super) service_tier: Option<&'static str>,
 }
 
@@ -25,6 +25,8 @@ pub(super) fn chat_call(body: ChatBody) -> Result<ChatCall, OpenAiError> {
     let (service_tier, priority) = fields::service_tier(body.service_tier.as_deref())?;
     let tools = tools(body.tools.unwrap_or_default(), body.tool_choice)?;
     let format = body.response_format.map(response_format).transpose()?.unwrap_or_default();
+    let (output_format, output_field) =
+        fields::structured_outputs(body.structured_outputs, format)?;
     let sampling = Sampling {
         temperature: body.temperature,
         top_p: body.top_p,
@@ -36,7 +38,9 @@ pub(super) fn chat_call(body: ChatBody) -> Result<ChatCall, OpenAiError> {
     let request = ChatRequest {
         tools: tools.specs,
         tool_choice: tools.choice,
-        output_format: fields::structured_outputs(body.structured_outputs, format)?,
+        one_call: body.parallel_tool_calls == Some(false),
+        output_format,
+        output_field,
         max_tokens: max_tokens(body.max_completion_tokens, body.max_tokens)?,
         sampling: sampling.check()?,
         stop_sequences: fields::stop(body.stop),
@@ -60,7 +64,7 @@ pub(super) fn chat_call(body: ChatBody) -> Result<ChatCall, OpenAiError> {
         stream,
         include_usage: body.stream_options.unwrap_or_default().include_usage,
         include_reasoning: body.include_reasoning != Some(false),
-        one_call: body.parallel_tool_calls == Some(false),
+        guardrail_config: body.guardrail_config,
         service_tier,
     })
 }
@@ -76,9 +80,6 @@ fn refuse_unsupported(body: &ChatBody) -> Result<(), OpenAiError> {
     refuse_unless(body.function_call.is_none(), "function_call", "use `tool_choice`.")?;
     refuse_unless(body.functions.is_none(), "functions", "use `tools`.")?;
     refuse_unless(body.moderation.is_none(), "moderation", "name a guardrail instead.")?;
-    let guardrail = body.guardrail_config.is_none();
-    let reason = "it adds to a guardrail, and the request names none.";
-    refuse_unless(guardrail, "amazon-bedrock-guardrailConfig", reason)?;
     let web = "the model has no access to the web.";
     refuse_unless(body.web_search_options.is_none(), "web_search_options", web)
 }

@@ -6,7 +6,7 @@ use crate::api::openai::answer::{
     CompletionUsage, Head, Logprob, SYSTEM_FINGERPRINT, finish_reason,
 };
 use crate::api::openai::chat::answer::Wanted;
-use crate::api::openai::choices::{Event, OneCall};
+use crate::api::openai::choices::Event;
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::sse::{Encoder, data};
 use crate::pipeline::{ChatEvent, ChatSummary};
@@ -24,23 +24,13 @@ pub(super) struct ChunkEncoder {
 #[derive(Default)]
 struct ChoiceState {
     num_calls: usize,
-    /// `Some` where one call at a time was asked for.
-    one_call: Option<OneCall>,
     /// Wait for the chunk that carries their text.
     logprobs: Vec<Logprob>,
 }
 
 impl ChunkEncoder {
-    pub(super) fn new(
-        head: Head,
-        wanted: Wanted,
-        include_usage: bool,
-        num_choices: usize,
-        one_call: bool,
-    ) -> Self {
-        let choice =
-            || ChoiceState { one_call: one_call.then(OneCall::default), ..ChoiceState::default() };
-        let choices = (0..num_choices).map(|_| choice()).collect();
+    pub(super) fn new(head: Head, wanted: Wanted, include_usage: bool, num_choices: usize) -> Self {
+        let choices = (0..num_choices).map(|_| ChoiceState::default()).collect();
         Self { head, wanted, include_usage, choices }
     }
 
@@ -65,7 +55,18 @@ impl ChunkEncoder {
         chunk
     }
 
-    fn delta(&mut self, choice: usize, delta: &Value, finish_reason: Option<&str>) -> String {
+    fn delta(&mut self, choice: usize, delta: &Value) -> String {
+        self.last_delta(choice, delta, None, Map::new())
+    }
+
+    /// Where there is a reason, with what a guardrail tells beside the choice.
+    fn last_delta(
+        &mut self,
+        choice: usize,
+        delta: &Value,
+        finish_reason: Option<&str>,
+        guardrail: Map<String, Value>,
+    ) -> String {
         let logprobs = std::mem::take(&mut self.choices[choice].logprobs);
         let logprobs =
             (!logprobs.is_empty()).then(|| json!({ "content": logprobs, "refusal": null }));
@@ -75,15 +76,17 @@ impl ChunkEncoder {
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         }]);
+        let mut chunk = self.chunk(choices, None);
+        chunk.extend(guardrail);
         let mut frame = String::new();
-        data(&mut frame, &self.chunk(choices, None));
+        data(&mut frame, &chunk);
         frame
     }
 
     /// Without the logprobs that wait for text.
     fn bare_delta(&mut self, choice: usize, delta: &Value) -> String {
         let waiting = std::mem::take(&mut self.choices[choice].logprobs);
-        let frame = self.delta(choice, delta, None);
+        let frame = self.delta(choice, delta);
         self.choices[choice].logprobs = waiting;
         frame
     }
@@ -99,17 +102,14 @@ impl Encoder for ChunkEncoder {
         (0..self.choices.len()).map(|choice| self.bare_delta(choice, &role)).collect()
     }
 
-    fn event(&mut self, Event { choice, event }: Event) -> String {
+    fn event(&mut self, Event { choice, event, guardrail }: Event) -> String {
         let state = &mut self.choices[choice];
-        if state.one_call.as_mut().is_some_and(|one_call| !one_call.lets_pass(&event)) {
-            return String::new();
-        }
         match event {
             ChatEvent::Reasoning(text) if self.wanted.reasoning => {
                 self.bare_delta(choice, &json!({ "reasoning_content": text }))
             }
             ChatEvent::Reasoning(_) => String::new(),
-            ChatEvent::Text(text) => self.delta(choice, &json!({ "content": text }), None),
+            ChatEvent::Text(text) => self.delta(choice, &json!({ "content": text })),
             ChatEvent::ToolCallStart { id, name } => {
                 let index = state.num_calls;
                 state.num_calls += 1;
@@ -131,7 +131,7 @@ impl Encoder for ChunkEncoder {
             }
             ChatEvent::Finished(summary) => {
                 let reason = finish_reason(&summary.stop_reason);
-                self.delta(choice, &json!({}), Some(reason))
+                self.last_delta(choice, &json!({}), Some(reason), guardrail)
             }
             ChatEvent::ToolCallEnd | ChatEvent::Failed(_) => String::new(),
         }
@@ -186,17 +186,17 @@ mod tests {
         ]
     }
 
-    fn encoder(one_call: bool) -> ChunkEncoder {
+    fn encoder() -> ChunkEncoder {
         let head = Head { id: "i".to_owned(), created: 1, model: "m".to_owned() };
         let wanted = Wanted { reasoning: false, logprobs: true, service_tier: None };
-        ChunkEncoder::new(head, wanted, false, 1, one_call)
+        ChunkEncoder::new(head, wanted, false, 1)
     }
 
     /// The first choices of the chunks that these events make.
     fn choices(encoder: &mut ChunkEncoder, events: Vec<ChatEvent>) -> Vec<Value> {
         let mut choices = Vec::new();
         for event in events {
-            let frame = encoder.event(Event { choice: 0, event });
+            let frame = encoder.event(Event { choice: 0, event, guardrail: Map::new() });
             for data in frame.split_terminator("\n\n") {
                 let mut chunk: Value =
                     serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn calls_are_told_as_deltas_that_name_their_call() {
-        let choices = choices(&mut encoder(false), two_calls());
+        let choices = choices(&mut encoder(), two_calls());
         let calls: Vec<&Value> = choices.iter().map(|it| &it["delta"]["tool_calls"][0]).collect();
         let start = |index: usize, id: &str| {
             json!({ "index": index, "id": id, "type": "function",
@@ -225,13 +225,6 @@ mod tests {
         ];
         assert_eq!(calls[..5], expected.iter().collect::<Vec<_>>());
         assert_eq!((choices.len(), &choices[5]["finish_reason"]), (6, &json!("tool_calls")));
-    }
-
-    #[test]
-    fn one_call_at_a_time_hides_the_others() {
-        let choices = choices(&mut encoder(true), two_calls());
-        assert_eq!(choices.len(), 4);
-        assert_eq!(choices[3]["finish_reason"], "tool_calls");
     }
 
     #[test]
@@ -273,7 +266,7 @@ mod tests {
             ChatEvent::Logprobs(vec![token("c")]),
             finished(),
         ];
-        let choices = choices(&mut encoder(false), events);
+        let choices = choices(&mut encoder(), events);
         let entry = |text: &str| {
             json!({ "token": text, "logprob": -0.5, "bytes": text.as_bytes(), "top_logprobs": [
                 { "token": "x", "logprob": -9999.0, "bytes": [120] },

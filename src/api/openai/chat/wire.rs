@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::api::guardrail::BodyConfig;
 use crate::api::openai::answer::{CompletionUsage, Logprob};
 use crate::api::openai::wire::{Content, Function, StreamOptions, StructuredOutputs, Texts};
 
@@ -42,7 +43,7 @@ pub(super) struct ChatBody {
     // Ours and Bedrock's.
     pub(super) reasoning_budget: Option<i64>,
     #[serde(rename = "amazon-bedrock-guardrailConfig")]
-    pub(super) guardrail_config: Option<IgnoredAny>,
+    pub(super) guardrail_config: Option<BodyConfig>,
     // Only neutral values are taken.
     pub(super) presence_penalty: Option<f64>,
     pub(super) frequency_penalty: Option<f64>,
@@ -153,6 +154,9 @@ pub(super) struct Completion<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service_tier: Option<&'static str>,
     pub(super) system_fingerprint: &'static str,
+    /// Bedrock's members.
+    #[serde(flatten)]
+    pub(super) guardrail: Map<String, Value>,
 }
 
 #[derive(Serialize)]

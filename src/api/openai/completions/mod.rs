@@ -13,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::api::app::App;
+use crate::api::guardrail::GuardrailChoice;
 use crate::api::openai::answer::{Head, SYSTEM_FINGERPRINT, finish_reason};
 use crate::api::openai::call;
 use crate::api::openai::error::OpenAiError;
@@ -29,19 +30,21 @@ pub(super) async fn completions(
     Extension(record): Extension<Arc<Record>>,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let body: CompletionBody = call::read(&app, request).await?;
+    let (body, guardrail): (CompletionBody, _) = call::read(&app, request).await?;
     let head = Head::new("cmpl-", body.model.clone());
-    let completion = completion_call(body)?;
+    let mut completion = completion_call(body)?;
+    let config = completion.guardrail_config.take();
+    let guardrail = GuardrailChoice::with_body(guardrail, config, completion.stream)?;
     let echoed = completion.echoed();
     let wants_logprobs = completion.wants_logprobs();
-    let choices =
-        call::start(&app, &record, &head.model, completion.requests, completion.n).await?;
+    let wanted = call::Wanted { prompts: completion.requests, n: completion.n, guardrail };
+    let mut choices = call::start(&app, &record, &head.model, wanted).await?;
     if completion.stream {
         let encoder = TextEncoder::new(head, completion.include_usage, echoed, wants_logprobs);
         return Ok(sse::response(choices, app, record, encoder));
     }
-    let (answers, summary) = call::collect(&app, choices, false).await?;
-    let choices = answers.into_iter().zip(echoed).enumerate().map(|(index, (answer, echo))| {
+    let (answers, summary) = call::collect(&app, &mut choices).await?;
+    let texts = answers.into_iter().zip(echoed).enumerate().map(|(index, (answer, echo))| {
         let mut logprobs = LegacyLogprobs::after(&echo);
         let logprobs = wants_logprobs.then(|| logprobs.encode(answer.logprobs));
         let reason = answer.stop_reason.as_ref().unwrap_or(&StopReason::EndTurn);
@@ -54,8 +57,9 @@ pub(super) async fn completions(
         created: head.created,
         model: &head.model,
         system_fingerprint: SYSTEM_FINGERPRINT,
-        choices: choices.collect(),
+        choices: texts.collect(),
         usage: Some(Some(summary.usage.into())),
+        guardrail: choices.guardrail_members(),
     };
     record.finished(summary);
     Ok(call::json(&answer))

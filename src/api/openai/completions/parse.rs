@@ -1,5 +1,6 @@
 //! From the body of a completion to one [`ChatRequest`] for each prompt.
 
+use crate::api::guardrail::BodyConfig;
 use crate::api::openai::completions::wire::CompletionBody;
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::fields::{self, Sampling, in_range, refuse_unless};
@@ -12,6 +13,7 @@ pub(super) struct CompletionCall {
     pub(super) n: usize,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
+    pub(super) guardrail_config: Option<BodyConfig>,
     echo: bool,
 }
 
@@ -58,12 +60,15 @@ pub(super) fn completion_call(body: CompletionBody) -> Result<CompletionCall, Op
         repetition_penalty: body.repetition_penalty,
         seed: body.seed,
     };
+    let (output_format, output_field) =
+        fields::structured_outputs(body.structured_outputs, OutputFormat::Text)?;
     let max_tokens = fields::max_tokens("max_tokens", body.max_tokens)?;
     let template = ChatRequest {
         max_tokens: Some(max_tokens.unwrap_or(limits::COMPLETION_TOKENS_DEFAULT)),
         sampling: sampling.check()?,
         stop_sequences: fields::stop(body.stop),
-        output_format: fields::structured_outputs(body.structured_outputs, OutputFormat::Text)?,
+        output_format,
+        output_field,
         reasoning: ReasoningFormat::Inline,
         logprobs,
         ..ChatRequest::new(Input::Text(String::new()))
@@ -74,6 +79,7 @@ pub(super) fn completion_call(body: CompletionBody) -> Result<CompletionCall, Op
         n,
         stream,
         include_usage: body.stream_options.unwrap_or_default().include_usage,
+        guardrail_config: body.guardrail_config,
         echo,
     })
 }

@@ -67,15 +67,31 @@ impl TextEncoder {
         Self { head, include_usage, wants_logprobs, echoed, choices }
     }
 
-    fn chunk(&mut self, index: usize, text: String, finish_reason: Option<&'static str>) -> String {
+    fn chunk(&mut self, index: usize, text: String) -> String {
+        self.last_chunk(index, text, None, Map::new())
+    }
+
+    /// Where there is a reason, with what a guardrail tells beside the choice.
+    fn last_chunk(
+        &mut self,
+        index: usize,
+        text: String,
+        finish_reason: Option<&'static str>,
+        guardrail: Map<String, Value>,
+    ) -> String {
         let state = &mut self.choices[index];
         let waiting = std::mem::take(&mut state.waiting);
         let logprobs =
             (self.wants_logprobs && !waiting.is_empty()).then(|| state.logprobs.encode(waiting));
-        self.frame(vec![Choice { index, text, logprobs, finish_reason }], None)
+        self.frame(vec![Choice { index, text, logprobs, finish_reason }], None, guardrail)
     }
 
-    fn frame(&self, choices: Vec<Choice>, summary: Option<&ChatSummary>) -> String {
+    fn frame(
+        &self,
+        choices: Vec<Choice>,
+        summary: Option<&ChatSummary>,
+        guardrail: Map<String, Value>,
+    ) -> String {
         let usage = summary.map(|it| it.usage.into());
         let chunk = Completion {
             id: &self.head.id,
@@ -85,6 +101,7 @@ impl TextEncoder {
             system_fingerprint: SYSTEM_FINGERPRINT,
             choices,
             usage: self.include_usage.then_some(usage),
+            guardrail,
         };
         let mut frame = String::new();
         data(&mut frame, &chunk);
@@ -96,21 +113,22 @@ impl Encoder for TextEncoder {
     fn start(&mut self) -> String {
         let echoed = std::mem::take(&mut self.echoed).into_iter().enumerate();
         let echoed = echoed.filter(|(_, text)| !text.is_empty());
-        echoed.map(|(choice, text)| self.chunk(choice, text, None)).collect()
+        echoed.map(|(choice, text)| self.chunk(choice, text)).collect()
     }
 
-    fn event(&mut self, Event { choice, event }: Event) -> String {
+    fn event(&mut self, Event { choice, event, guardrail }: Event) -> String {
         match event {
             // A prompt without tools brings text only.
             ChatEvent::Text(text)
             | ChatEvent::Reasoning(text)
-            | ChatEvent::ToolCallArguments(text) => self.chunk(choice, text, None),
+            | ChatEvent::ToolCallArguments(text) => self.chunk(choice, text),
             ChatEvent::Logprobs(tokens) => {
                 self.choices[choice].waiting.extend(tokens);
                 String::new()
             }
             ChatEvent::Finished(summary) => {
-                self.chunk(choice, String::new(), Some(finish_reason(&summary.stop_reason)))
+                let reason = finish_reason(&summary.stop_reason);
+                self.last_chunk(choice, String::new(), Some(reason), guardrail)
             }
             ChatEvent::ToolCallStart { .. } | ChatEvent::ToolCallEnd | ChatEvent::Failed(_) => {
                 String::new()
@@ -121,7 +139,7 @@ impl Encoder for TextEncoder {
     fn end(&mut self, summary: &ChatSummary) -> String {
         let mut frames = String::new();
         if self.include_usage {
-            frames.push_str(&self.frame(Vec::new(), Some(summary)));
+            frames.push_str(&self.frame(Vec::new(), Some(summary), Map::new()));
         }
         frames.push_str(DONE);
         frames

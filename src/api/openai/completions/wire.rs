@@ -8,6 +8,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::api::guardrail::BodyConfig;
 use crate::api::openai::answer::CompletionUsage;
 use crate::api::openai::wire::{StreamOptions, StructuredOutputs, Texts};
 
@@ -32,6 +33,9 @@ pub(super) struct CompletionBody {
     pub(super) min_p: Option<f64>,
     pub(super) repetition_penalty: Option<f64>,
     pub(super) structured_outputs: Option<StructuredOutputs>,
+    // Bedrock's.
+    #[serde(rename = "amazon-bedrock-guardrailConfig")]
+    pub(super) guardrail_config: Option<BodyConfig>,
     // Only neutral values are taken.
     pub(super) best_of: Option<usize>,
     pub(super) presence_penalty: Option<f64>,
@@ -79,6 +83,9 @@ pub(super) struct Completion<'a> {
     pub(super) choices: Vec<Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) usage: Option<Option<CompletionUsage>>,
+    /// Bedrock's members.
+    #[serde(flatten)]
+    pub(super) guardrail: Map<String, Value>,
 }
 
 #[derive(Serialize)]

@@ -13,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::api::app::App;
+use crate::api::guardrail::GuardrailChoice;
 use crate::api::lifecycle::Phase;
 use crate::api::openai::answer::Head;
 use crate::api::openai::call;
@@ -31,11 +32,14 @@ pub(super) async fn responses(
     Extension(record): Extension<Arc<Record>>,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let body: ResponseBody = call::read(&app, request).await?;
+    let (body, guardrail): (ResponseBody, _) = call::read(&app, request).await?;
     let head = Head::new("resp_", body.model.clone());
     let response = response_call(body)?;
-    let mut choices = call::start(&app, &record, &head.model, vec![response.request], 1).await?;
-    let mut encoder = ResponseEncoder::new(head, response.echo, response.one_call);
+    let config = response.guardrail_config;
+    let guardrail = GuardrailChoice::with_body(guardrail, config, response.stream)?;
+    let wanted = call::Wanted { prompts: vec![response.request], n: 1, guardrail };
+    let mut choices = call::start(&app, &record, &head.model, wanted).await?;
+    let mut encoder = ResponseEncoder::new(head, response.echo);
     if response.stream {
         return Ok(sse::response(choices, app, record, encoder));
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::guardrail::BodyConfig;
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::fields::{self, Sampling, in_range, refuse_unless};
 use crate::api::openai::responses::wire::{
@@ -30,8 +31,7 @@ const INCLUDABLE: [&str; 8] = [
 pub(super) struct ResponseCall {
     pub(super) request: ChatRequest,
     pub(super) stream: bool,
-    /// One tool call at a time.
-    pub(super) one_call: bool,
+    pub(super) guardrail_config: Option<BodyConfig>,
     /// Members of the answer that repeat the request.
     pub(super) echo: Map<String, Value>,
 }
@@ -73,7 +73,9 @@ pub(super) fn response_call(body: ResponseBody) -> Result<ResponseCall, OpenAiEr
     let request = ChatRequest {
         tools: tools.specs,
         tool_choice: tools.choice,
+        one_call: body.parallel_tool_calls == Some(false),
         output_format,
+        output_field: "text.format.schema",
         max_tokens: fields::max_tokens("max_output_tokens", body.max_output_tokens)?,
         sampling: sampling.check()?,
         reasoning_budget: fields::reasoning_budget(
@@ -88,7 +90,7 @@ pub(super) fn response_call(body: ResponseBody) -> Result<ResponseCall, OpenAiEr
     Ok(ResponseCall {
         request,
         stream: body.stream == Some(true),
-        one_call: body.parallel_tool_calls == Some(false),
+        guardrail_config: body.guardrail_config,
         echo,
     })
 }

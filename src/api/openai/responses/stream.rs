@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use crate::api::openai::answer::{Head, Logprob, unix_seconds};
-use crate::api::openai::choices::{Event, OneCall};
+use crate::api::openai::choices::Event;
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::responses::items::{Item, Part, Status};
 use crate::api::openai::sse::Encoder;
@@ -16,8 +16,8 @@ use crate::pipeline::{ChatEvent, ChatSummary, StopReason, TokenLogprob, Usage};
 pub(super) struct ResponseEncoder {
     head: Head,
     echo: Map<String, Value>,
-    /// `Some` where one call at a time was asked for.
-    one_call: Option<OneCall>,
+    /// What a guardrail told of the answer, as members of it.
+    guardrail: Map<String, Value>,
     /// Items that are finished, as they stand in the output.
     output: Vec<Value>,
     open: Option<Item>,
@@ -28,11 +28,11 @@ pub(super) struct ResponseEncoder {
 }
 
 impl ResponseEncoder {
-    pub(super) fn new(head: Head, echo: Map<String, Value>, one_call: bool) -> Self {
+    pub(super) fn new(head: Head, echo: Map<String, Value>) -> Self {
         Self {
             head,
             echo,
-            one_call: one_call.then(OneCall::default),
+            guardrail: Map::new(),
             output: Vec::new(),
             open: None,
             logprobs: Vec::new(),
@@ -50,15 +50,16 @@ impl ResponseEncoder {
     /// The status of an answer that has ended, and what to call that event.
     fn ending(&self) -> (&'static str, &'static str) {
         match &self.stop_reason {
-            Some(StopReason::MaxTokens | StopReason::ContextWindowExceeded) => {
-                ("incomplete", "response.incomplete")
-            }
+            Some(
+                StopReason::MaxTokens
+                | StopReason::ContextWindowExceeded
+                | StopReason::GuardrailIntervened,
+            ) => ("incomplete", "response.incomplete"),
             Some(
                 StopReason::EndTurn
                 | StopReason::StopSequence(_)
                 | StopReason::ToolUse
-                | StopReason::MalformedToolUse
-                | StopReason::GuardrailIntervened,
+                | StopReason::MalformedToolUse,
             )
             | None => ("completed", "response.completed"),
         }
@@ -66,7 +67,11 @@ impl ResponseEncoder {
 
     fn response(&self, status: &str, error: Option<Value>, usage: Option<Usage>) -> Value {
         let has_ended = status != "in_progress";
-        let incomplete = (status == "incomplete").then(|| json!({ "reason": "max_output_tokens" }));
+        let reason = match self.stop_reason {
+            Some(StopReason::GuardrailIntervened) => "content_filter",
+            _ => "max_output_tokens",
+        };
+        let incomplete = (status == "incomplete").then(|| json!({ "reason": reason }));
         let mut response = json!({
             "id": self.head.id,
             "object": "response",
@@ -83,7 +88,7 @@ impl ResponseEncoder {
             "truncation": "disabled",
             "usage": usage.map(usage_json),
         });
-        for (name, value) in &self.echo {
+        for (name, value) in self.echo.iter().chain(&self.guardrail) {
             response[name] = value.clone();
         }
         response
@@ -199,11 +204,8 @@ impl Encoder for ResponseEncoder {
         frames
     }
 
-    fn event(&mut self, Event { event, .. }: Event) -> String {
+    fn event(&mut self, Event { event, guardrail, .. }: Event) -> String {
         let mut frames = String::new();
-        if self.one_call.as_mut().is_some_and(|one_call| !one_call.lets_pass(&event)) {
-            return frames;
-        }
         match event {
             ChatEvent::Reasoning(text) => self.push_reasoning(&text, &mut frames),
             ChatEvent::Text(text) => self.push_text(&text, &mut frames),
@@ -213,7 +215,10 @@ impl Encoder for ResponseEncoder {
             ChatEvent::ToolCallArguments(fragment) => self.push_arguments(&fragment, &mut frames),
             ChatEvent::ToolCallEnd => self.close_item(Status::Completed, &mut frames),
             ChatEvent::Logprobs(tokens) => self.logprobs.extend(tokens),
-            ChatEvent::Finished(summary) => self.stop_reason = Some(summary.stop_reason),
+            ChatEvent::Finished(summary) => {
+                self.stop_reason = Some(summary.stop_reason);
+                self.guardrail = guardrail;
+            }
             ChatEvent::Failed(_) => {}
         }
         frames
@@ -270,12 +275,12 @@ mod tests {
     use super::*;
     use crate::pipeline::Timing;
 
-    fn encode(events: Vec<ChatEvent>, one_call: bool) -> (Vec<Value>, Value) {
+    fn encode(events: Vec<ChatEvent>) -> (Vec<Value>, Value) {
         let head = Head { id: "resp_1".to_owned(), created: 1, model: "m".to_owned() };
-        let mut encoder = ResponseEncoder::new(head, Map::new(), one_call);
+        let mut encoder = ResponseEncoder::new(head, Map::new());
         let mut frames = encoder.start();
         for event in events {
-            frames += &encoder.event(Event { choice: 0, event });
+            frames += &encoder.event(Event { choice: 0, event, guardrail: Map::new() });
         }
         let summary = ChatSummary {
             stop_reason: StopReason::ToolUse,
@@ -306,7 +311,7 @@ mod tests {
 
     #[test]
     fn calls_are_items_with_fragments_of_arguments() {
-        let (events, output) = encode(calls(), false);
+        let (events, output) = encode(calls());
         let kinds: Vec<&str> = events.iter().map(|it| it["type"].as_str().unwrap()).collect();
         let expected = [
             "response.created",
@@ -342,14 +347,6 @@ mod tests {
     }
 
     #[test]
-    fn one_call_at_a_time_hides_the_others() {
-        let (_, output) = encode(calls(), true);
-        let kinds: Vec<&Value> =
-            output.as_array().unwrap().iter().map(|item| &item["type"]).collect();
-        assert_eq!(kinds, [&json!("message"), &json!("function_call")]);
-    }
-
-    #[test]
     fn logprobs_belong_to_the_message() {
         let token = |text: &str| TokenLogprob {
             text: text.to_owned(),
@@ -363,7 +360,7 @@ mod tests {
             ChatEvent::Text("b".to_owned()),
             ChatEvent::Logprobs(vec![token("b")]),
         ];
-        let (events, output) = encode(events, false);
+        let (events, output) = encode(events);
         assert_eq!(events[4]["logprobs"][0]["token"], "a");
         assert_eq!(events[5]["logprobs"], json!([]));
         let logprobs = &output[0]["content"][0]["logprobs"];

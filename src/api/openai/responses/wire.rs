@@ -8,6 +8,7 @@ use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::api::guardrail::BodyConfig;
 use crate::api::openai::wire::Content;
 
 #[derive(Deserialize)]
@@ -36,6 +37,8 @@ pub(super) struct ResponseBody {
     pub(super) repetition_penalty: Option<f64>,
     pub(super) seed: Option<i64>,
     pub(super) reasoning_budget: Option<i64>,
+    #[serde(rename = "amazon-bedrock-guardrailConfig")]
+    pub(super) guardrail_config: Option<BodyConfig>,
     // Only neutral values are taken.
     pub(super) background: Option<bool>,
     pub(super) truncation: Option<String>,

@@ -1,8 +1,11 @@
 //! OpenAI's API over real sockets.
 
 mod chat;
+mod completions;
+mod guardrails;
 mod refusals;
 mod responses;
+mod tools;
 
 use serde_json::{Value, json};
 

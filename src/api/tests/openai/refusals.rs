@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::tests::TestServer;
-use crate::api::tests::openai::{CHAT, RESPONSES, ask, with};
+use crate::api::tests::openai::{CHAT, ask, with};
 use crate::engine::EngineConfig;
 use crate::model::toy::ToyReply;
 use crate::pipeline::testing::{saying, scripted_with};
@@ -221,23 +221,6 @@ async fn what_is_not_there_is_not_found_in_openais_words() {
     assert_eq!(server.get(CHAT).await.openai_error().1, "unknown_url");
     // A path that only begins like one of these is Bedrock's to refuse.
     assert_eq!(server.post("/v1beta", "{}").await.error().1, "UnknownOperationException");
-}
-
-#[tokio::test]
-async fn a_guardrail_that_is_not_there_is_not_found() {
-    let server = TestServer::start(saying("never")).await;
-    let named = "x-amzn-bedrock-guardrailidentifier: gr1\r\nx-amzn-bedrock-guardrailversion: 1\r\n";
-    for (headers, code) in [
-        (named, "guardrail_not_found"),
-        ("x-amzn-bedrock-guardrailidentifier: gr1\r\n", "missing_required_parameter"),
-        ("x-amzn-bedrock-guardrailversion: 1\r\n", "missing_required_parameter"),
-        ("x-amzn-bedrock-trace: LOUD\r\n", "invalid_value"),
-    ] {
-        for path in [CHAT, RESPONSES, "/v1/completions"] {
-            let answer = server.post_with(path, headers, "{}").await;
-            assert_eq!(answer.openai_error().1, code, "{headers}");
-        }
-    }
 }
 
 #[tokio::test]
