@@ -45,7 +45,7 @@ fn write_value(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Re
         ValueKind::Undefined => Ok(()),
         ValueKind::None => out.write_str("None"),
         ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }),
-        ValueKind::Number => write!(out, "{value}"),
+        ValueKind::Number => out.write_str(&number(value)),
         other => match value.as_str() {
             Some(text) => out.write_str(text),
             None => {
@@ -55,6 +55,28 @@ fn write_value(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Re
         },
     };
     written.map_err(|_| Error::new(ErrorKind::WriteFailure, "the output is full"))
+}
+
+/// As Python writes numbers: `1e-07` and `1e+16`, where the fewest digits that tell a number apart
+/// stand before the exponent, and no exponent from 1e-4 to below 1e16.
+fn number(value: &Value) -> String {
+    let (Ok(float), false) = (f64::try_from(value.clone()), value.is_integer()) else {
+        return value.to_string();
+    };
+    let exponential = format!("{float:e}");
+    let exponent = exponential.split_once('e').and_then(|(digits, exponent)| {
+        let exponent: i32 = exponent.parse().ok()?;
+        (!(-4..16).contains(&exponent)).then_some((digits, exponent))
+    });
+    match exponent {
+        Some((digits, exponent)) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+        }
+        // Rust's `Debug` keeps the `.0` of a whole number.
+        None if float.is_finite() => format!("{float:?}"),
+        None => value.to_string(),
+    }
 }
 
 /// What Python strips: Unicode's white space and four separators of ASCII.
@@ -133,7 +155,7 @@ impl JsonWriter<'_> {
             ValueKind::Bool => {
                 self.written.push_str(if value.is_true() { "true" } else { "false" });
             }
-            ValueKind::Number => self.written.push_str(&value.to_string()),
+            ValueKind::Number => self.written.push_str(&number(value)),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
                 self.items(('[', ']'), &items, depth, |writer, item| {

@@ -135,6 +135,15 @@ fn a_deeply_nested_value_does_not_exhaust_the_stack() {
 }
 
 #[test]
+fn numbers_are_written_as_python_writes_them() {
+    let numbers = "[1e-7, 2.5e-12, 0.0001, 1e-5, 0.1, 1.0, 1e15, 1e16, -1.5e300, 5e-324, 7]";
+    let written = "[1e-07, 2.5e-12, 0.0001, 1e-05, 0.1, 1.0, 1000000000000000.0, 1e+16, \
+        -1.5e+300, 5e-324, 7]";
+    assert_eq!(text(&format!("{{{{ {numbers} | tojson }}}}"), ""), written);
+    assert_eq!(text("{{ 1e-7 }} {{ 1e22 }} {{ 3 }}", ""), "1e-07 1e+22 3");
+}
+
+#[test]
 fn output_beyond_the_limit_is_refused() {
     let bytes = limits::TEMPLATE_OUTPUT_BYTES_BASE + limits::TEMPLATE_OUTPUT_BYTES_PER_MESSAGE_MAX;
     assert_eq!(text(&format!("{{{{ 'x' * {bytes} }}}}"), "").len(), bytes);
