@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, StepEvents};
 use crate::engine::gate::Shared;
-use crate::engine::sampler::{Sampler, finite_max, logprobs};
+use crate::engine::sampler::{Sampler, finite_max};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sequence::{CacheUse, Sequence, SequenceId};
 use crate::engine::{GenerationError, GenerationRequest, TokenConstraint, TokenEvent};
@@ -217,6 +217,6 @@ fn draw(
     let Some(token) = sequence.settle(drawn.ok_or(GenerationError::NotANumber)?)? else {
         return Ok(RowOutcome::Ended);
     };
-    let logprobs = sequence.logprobs.map(|num_top| Box::new(logprobs(row, token, num_top)));
+    let logprobs = sequence.logprobs.map(|num_top| Box::new(sampler.logprobs(row, token, num_top)));
     Ok(RowOutcome::Sampled(token, logprobs))
 }
