@@ -102,6 +102,14 @@ pub const PRIORITY_HEAD_START: u64 = 1_024;
 /// times its own tokens, as long as the answer's share is no more than half of what is generated.
 pub const ANSWER_RESERVE_FACTOR: usize = 4;
 
+/// Guessed tokens of one sequence in one step. A longer guess is rarely right to its end, and each
+/// wrong one is a row of work.
+pub const SPECULATED_TOKENS_MAX: usize = 16;
+/// Places with the same last tokens that are compared, the latest first, and tokens compared at
+/// each: together some microseconds, however often a text repeats itself.
+pub const LOOKUP_MATCHES_MAX: usize = 32;
+pub const LOOKUP_MATCH_LEN_MAX: usize = 32;
+
 // ---- format ----
 
 const MIB: u64 = 1 << 20;

@@ -109,6 +109,32 @@ fn a_piped_prompt_is_answered_for_people_and_for_programs() {
     assert!(last["usage"]["generated_tokens"].as_u64().expect("counted") <= 12);
 }
 
+/// Rows of one step have the bits that they have alone, so verifying guesses cannot change a draw.
+/// The sampler's filters and its seed see the same logits as without.
+#[test]
+fn guessing_tokens_does_not_change_the_answer() {
+    let Some(model) = real_model() else { return };
+    let question = "Write the words red, green, blue in this order, again and again.";
+    let answer = |speculate: &str, temperature: &str| {
+        let line = format!("--max-tokens 48 --seed 7 --speculate {speculate}");
+        let output = outcrop(
+            &["chat", question, "--model", &model, "--temperature", temperature]
+                .into_iter()
+                .chain(line.split(' '))
+                .collect::<Vec<_>>(),
+            "",
+        );
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    for temperature in ["0", "0.7"] {
+        let plain = answer("off", temperature);
+        for speculate in ["auto", "4"] {
+            assert_eq!(answer(speculate, temperature), plain, "{speculate} at {temperature}");
+        }
+    }
+}
+
 #[test]
 fn threads_can_be_chosen_and_the_figures_say_so() {
     let Some(model) = real_model() else { return };

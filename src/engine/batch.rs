@@ -14,7 +14,23 @@ pub(super) struct ScheduledSeq {
     pub(super) index: usize,
     /// Tokens computed in this step: the first that are not computed yet.
     pub(super) num_tokens: usize,
+    /// Guesses of its drafter that are computed behind them.
+    pub(super) num_drafts: usize,
     pub(super) logits: LogitsUse,
+}
+
+impl ScheduledSeq {
+    pub(super) fn num_rows(&self) -> usize {
+        self.num_tokens + self.num_drafts
+    }
+
+    pub(super) fn num_logits(&self) -> usize {
+        match self.logits {
+            LogitsUse::None => 0,
+            LogitsUse::Check => 1,
+            LogitsUse::Sample => 1 + self.num_drafts,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +41,7 @@ pub(super) enum LogitsUse {
     /// row at the end of a chunk is cheap beside the chunk, and attention carries a NaN anywhere
     /// before it into that row.
     Check,
-    /// The next token is drawn from them.
+    /// The next token is drawn from them, and as far as guesses are right those behind it.
     Sample,
 }
 
@@ -40,7 +56,7 @@ impl ScheduledBatch {
     }
 
     pub(super) fn num_rows(&self) -> usize {
-        self.seqs.iter().map(|seq| seq.num_tokens).sum()
+        self.seqs.iter().map(ScheduledSeq::num_rows).sum()
     }
 
     /// Writes the model's view of this step into `input`, whose buffers are reused.
@@ -54,25 +70,24 @@ impl ScheduledBatch {
             let end = start + scheduled.num_tokens;
             let row = input.token_ids.len();
             input.token_ids.extend_from_slice(&sequence.tokens()[start..end]);
+            let drafts = &sequence.drafter.drafts()[..scheduled.num_drafts];
+            input.token_ids.extend_from_slice(drafts);
+            let context_len = end + drafts.len();
             // A context is shorter than 2^32 tokens: the pool has fewer slots.
-            input.positions.extend(start as u32..end as u32);
+            input.positions.extend(start as u32..context_len as u32);
             input.seqs.push(SeqInput {
-                rows: row..row + scheduled.num_tokens,
-                context_len: end,
+                rows: row..row + scheduled.num_rows(),
+                context_len,
                 block_table: Arc::clone(&sequence.block_table),
-                num_logits: match scheduled.logits {
-                    LogitsUse::None => 0,
-                    LogitsUse::Check | LogitsUse::Sample => 1,
-                },
+                num_logits: scheduled.num_logits(),
             });
         }
     }
 }
 
-/// What the step's logits said about one sequence.
+/// What one row of the step's logits said.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum RowOutcome {
-    NoLogits,
     Finite,
     Sampled(u32, Option<Box<TokenLogprobs>>),
     /// The answer is complete as it is.

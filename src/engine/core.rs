@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, StepEvents};
+use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, ScheduledSeq, StepEvents};
 use crate::engine::gate::Shared;
 use crate::engine::sampler::{Sampler, finite_max};
 use crate::engine::scheduler::Scheduler;
@@ -36,7 +37,6 @@ pub(super) struct Core {
     /// The step being computed; after a panic it tells whose it was.
     batch: ScheduledBatch,
     input: ModelInput,
-    rows: Vec<RowOutcome>,
     /// The tokens that a constraint allows, one sequence after the other.
     allowed: Vec<u32>,
     events: StepEvents,
@@ -65,7 +65,6 @@ impl Core {
             totals: Totals::default(),
             batch: ScheduledBatch::default(),
             input: ModelInput::default(),
-            rows: Vec::new(),
             allowed: Vec::new(),
             events: StepEvents::default(),
         };
@@ -105,10 +104,12 @@ impl Core {
         self.shared.settle(0, self.scheduler.take_dequeued());
         self.batch.fill(self.scheduler.running(), &mut self.input);
         self.events.clear();
+        let started_at = Instant::now();
         match self.model.forward(&self.input, &mut self.kv_cache) {
             Ok(logits) => {
-                self.sample(&logits);
-                self.scheduler.commit(&self.batch, &mut self.rows, &mut self.events);
+                self.commit(&logits);
+                let num_rows = self.batch.num_rows();
+                self.scheduler.note_step(num_rows, started_at.elapsed().as_secs_f64());
             }
             Err(error) => {
                 tracing::error!(%error, "the model failed; the requests of this step end");
@@ -121,27 +122,22 @@ impl Core {
         self.deliver();
     }
 
-    /// Writes one outcome for each sequence of the batch into `rows`.
-    fn sample(&mut self, logits: &Logits) {
-        self.rows.clear();
-        let mut logits_row = 0;
-        for scheduled in &self.batch.seqs {
-            let outcome = match scheduled.logits {
-                LogitsUse::None => RowOutcome::NoLogits,
-                LogitsUse::Check => match finite_max(logits.row(logits_row)) {
+    fn commit(&mut self, logits: &Logits) {
+        let num_rows: usize = self.batch.seqs.iter().map(ScheduledSeq::num_logits).sum();
+        assert_eq!(num_rows, logits.num_rows(), "the model answers the rows it was asked for");
+        let (sampler, allowed) = (&mut self.sampler, &mut self.allowed);
+        self.scheduler.commit(&self.batch, &mut self.events, |row, wanted, sequence| {
+            let row = logits.row(row);
+            match wanted {
+                LogitsUse::Sample => {
+                    draw(sampler, allowed, sequence, row).unwrap_or_else(RowOutcome::Failed)
+                }
+                LogitsUse::Check | LogitsUse::None => match finite_max(row) {
                     Some(_) => RowOutcome::Finite,
                     None => RowOutcome::Failed(GenerationError::NotANumber),
                 },
-                LogitsUse::Sample => {
-                    let sequence = self.scheduler.running_mut(scheduled.index);
-                    draw(&mut self.sampler, &mut self.allowed, sequence, logits.row(logits_row))
-                        .unwrap_or_else(RowOutcome::Failed)
-                }
-            };
-            logits_row += usize::from(scheduled.logits != LogitsUse::None);
-            self.rows.push(outcome);
-        }
-        assert_eq!(logits_row, logits.num_rows(), "the model answers the rows it was asked for");
+            }
+        });
     }
 
     /// Final events go last: a client that sees one finds its blocks given back in the statistics.

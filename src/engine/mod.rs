@@ -15,6 +15,7 @@ mod request;
 mod sampler;
 mod scheduler;
 mod sequence;
+mod speculation;
 #[cfg(test)]
 mod tests;
 
@@ -22,5 +23,6 @@ pub use constraint::{ConstraintError, TokenConstraint};
 pub use handle::{Engine, EngineHandle, Generation};
 pub use request::{
     EngineConfig, EngineStats, FinishReason, GenerationError, GenerationRequest, GenerationSummary,
-    Priority, ReasoningBudget, SamplingParams, StartError, SubmitError, TokenEvent, TokenLogprobs,
+    Priority, ReasoningBudget, SamplingParams, Speculation, StartError, SubmitError, TokenEvent,
+    TokenLogprobs,
 };

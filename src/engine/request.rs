@@ -172,6 +172,19 @@ pub struct EngineConfig {
     /// Prompt tokens of the requests in the queue; an empty queue takes a prompt of any length.
     pub queued_tokens_max: usize,
     pub prefix_cache: bool,
+    pub speculation: Speculation,
+}
+
+/// Guessing tokens that repeat what was written before, so that a step verifies several. It changes
+/// when a token is computed and never which.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speculation {
+    Off,
+    /// As many as are expected to pay.
+    #[default]
+    Auto,
+    /// As many of so many as can be guessed and have room, whether they pay or not.
+    Always(usize),
 }
 
 /// A snapshot for metrics and tests: as of the start or the end of the latest step.
@@ -192,7 +205,11 @@ pub struct EngineStats {
     pub prefix_cache_hit_tokens_total: u64,
     pub preemptions_total: u64,
     pub steps_total: u64,
-    /// Rows computed in all steps, recomputation after preemption included.
+    /// Guesses that were in a step, the sequences and steps with any, and the guesses that were right.
+    pub draft_tokens_total: u64,
+    pub drafts_total: u64,
+    pub accepted_draft_tokens_total: u64,
+    /// Rows computed in all steps, guesses and recomputation after preemption included.
     pub computed_tokens_total: u64,
     pub finished_requests_total: u64,
     pub failed_requests_total: u64,

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, ScheduledSeq, StepEvents};
 use crate::engine::block_pool::BlockPool;
 use crate::engine::sequence::{Sequence, SequenceId};
+use crate::engine::speculation::{SpeculationPolicy, StepPlan};
 use crate::engine::{EngineConfig, EngineStats, FinishReason, GenerationError, TokenEvent};
 use crate::limits::PREEMPTIONS_PER_REQUEST_MAX;
 use crate::model::BlockId;
@@ -39,6 +40,7 @@ pub(super) struct Scheduler {
     /// ended, so that a long queue costs nothing while it stands still.
     refused: Option<SequenceId>,
     dequeued: Dequeued,
+    speculation: SpeculationPolicy,
     totals: Totals,
 }
 
@@ -49,6 +51,9 @@ struct Totals {
     prefix_cache_queried_tokens: u64,
     prefix_cache_hit_tokens: u64,
     preemptions: u64,
+    drafts: u64,
+    draft_tokens: u64,
+    accepted_draft_tokens: u64,
 }
 
 impl Scheduler {
@@ -69,6 +74,7 @@ impl Scheduler {
             waiting: VecDeque::new(),
             refused: None,
             dequeued: Dequeued::default(),
+            speculation: SpeculationPolicy::new(config.speculation),
             totals: Totals::default(),
         }
     }
@@ -92,17 +98,13 @@ impl Scheduler {
         &self.running
     }
 
-    pub(super) fn running_mut(&mut self, index: usize) -> &mut Sequence {
-        &mut self.running[index]
-    }
-
     /// What left the queue since this was last asked.
     pub(super) fn take_dequeued(&mut self) -> Dequeued {
         std::mem::take(&mut self.dequeued)
     }
 
-    /// The work of the next step: the running sequences by rank, then new ones, as far as
-    /// `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be followed by
+    /// The work of the next step: the running sequences by rank, then new ones, then guesses, as far
+    /// as `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be followed by
     /// `commit` or `fail`.
     ///
     /// Every running sequence has a token at least, so decoding never waits for somebody's long
@@ -133,7 +135,62 @@ impl Scheduler {
         for (index, scheduled) in batch.seqs.iter_mut().enumerate() {
             scheduled.index = index;
         }
+        self.draft(&mut batch, budget);
         batch
+    }
+
+    /// Adds the guesses that are worth a row, the likeliest first.
+    fn draft(&mut self, batch: &mut ScheduledBatch, mut budget: usize) {
+        let num_max = self.speculation.num_drafts_max();
+        if num_max == 0 {
+            return;
+        }
+        let sampled = |it: &&mut ScheduledSeq| it.logits == LogitsUse::Sample;
+        for scheduled in batch.seqs.iter_mut().filter(sampled) {
+            self.running[scheduled.index].propose_drafts(num_max);
+        }
+        let num_sampled = batch.seqs.iter_mut().filter(sampled).count();
+        let mut plan = self.speculation.plan(batch.num_rows(), num_sampled);
+        while budget > 0 {
+            let running = &self.running;
+            let candidates = batch.seqs.iter_mut().filter_map(|scheduled| {
+                let drafter = &running[scheduled.index].drafter;
+                let more = scheduled.num_drafts < drafter.drafts().len();
+                more.then(|| (StepPlan::gain(drafter, scheduled.num_drafts + 1), scheduled))
+            });
+            let best = candidates.max_by(|(a, _), (b, _)| a.total_cmp(b));
+            let Some((gain, scheduled)) = best.filter(|(gain, _)| plan.pays(*gain)) else { break };
+            let num_slots = scheduled.num_rows() + 1;
+            if self.has_slots_for_drafts(scheduled.index, num_slots) {
+                plan.add(gain);
+                scheduled.num_drafts += 1;
+                budget -= 1;
+            } else {
+                self.running[scheduled.index].drafter.shorten(scheduled.num_drafts);
+            }
+        }
+    }
+
+    /// Blocks for guesses are taken from what is to spare only: nobody is preempted for them, and
+    /// each running sequence can still have a block.
+    fn has_slots_for_drafts(&mut self, index: usize, num_slots: usize) -> bool {
+        let num_running = self.running.len();
+        let sequence = &mut self.running[index];
+        let num_blocks = (sequence.num_computed_tokens + num_slots).div_ceil(self.block_size);
+        if sequence.block_table.len() >= num_blocks {
+            return true;
+        }
+        if self.pool.num_available() <= num_running {
+            return false;
+        }
+        let block = self.pool.allocate().expect("there are blocks to spare");
+        sequence.append_blocks(&[block]);
+        true
+    }
+
+    /// How long a step of so many rows took.
+    pub(super) fn note_step(&mut self, num_rows: usize, seconds: f64) {
+        self.speculation.note_step(num_rows, seconds);
     }
 
     fn scheduled(&self, index: usize, num_tokens: usize) -> ScheduledSeq {
@@ -147,7 +204,7 @@ impl Scheduler {
         } else {
             LogitsUse::None
         };
-        ScheduledSeq { id: sequence.id, index, num_tokens, logits }
+        ScheduledSeq { id: sequence.id, index, num_tokens, num_drafts: 0, logits }
     }
 
     /// Gives a running sequence the blocks for its next tokens, at the cost of those behind. False
@@ -262,39 +319,32 @@ impl Scheduler {
         self.dequeued.num_tokens += num_prompt_tokens;
     }
 
-    /// Takes over what a step has computed. `rows` holds one outcome for each sequence of `batch`.
+    /// Takes over what a step has computed. `outcome` is asked about rows of logits in their order,
+    /// and about those behind a wrong guess not at all.
     pub(super) fn commit(
         &mut self,
         batch: &ScheduledBatch,
-        rows: &mut Vec<RowOutcome>,
         events: &mut StepEvents,
+        mut outcome: impl FnMut(usize, LogitsUse, &mut Sequence) -> RowOutcome,
     ) {
-        assert_eq!(batch.seqs.len(), rows.len());
-        for (scheduled, row) in batch.seqs.iter().zip(rows.drain(..)) {
+        let mut row = 0;
+        for scheduled in &batch.seqs {
             let sequence = &mut self.running[scheduled.index];
             debug_assert_eq!(sequence.id, scheduled.id);
             sequence.num_computed_tokens += scheduled.num_tokens;
-            match row {
-                RowOutcome::NoLogits => {}
-                RowOutcome::Finite => self.publish(scheduled.index),
-                RowOutcome::Sampled(token, logprobs) => {
-                    self.publish(scheduled.index);
-                    let logprobs = logprobs.map(|it| (scheduled.id, TokenEvent::Logprobs(it)));
-                    events.tokens.extend(logprobs);
-                    if let Some(reason) = self.accept(scheduled.index, token, events) {
-                        let summary = self.running[scheduled.index].summary(reason);
-                        events.finals.push((scheduled.id, TokenEvent::Finished(summary)));
-                    }
+            let num_before = sequence.num_tokens();
+            for offset in 0..scheduled.num_logits() {
+                let sequence = &mut self.running[scheduled.index];
+                let found = outcome(row + offset, scheduled.logits, sequence);
+                if !self.take(scheduled, offset, found, events) {
+                    break;
                 }
-                RowOutcome::Ended => {
-                    self.publish(scheduled.index);
-                    let summary = self.running[scheduled.index].summary(FinishReason::Stop);
-                    events.finals.push((scheduled.id, TokenEvent::Finished(summary)));
-                }
-                RowOutcome::Failed(error) => {
-                    events.finals.push((scheduled.id, TokenEvent::Failed(error)));
-                }
+                self.totals.accepted_draft_tokens += 1;
             }
+            row += scheduled.num_logits();
+            self.running[scheduled.index].settle_drafts(num_before);
+            self.totals.drafts += u64::from(scheduled.num_drafts > 0);
+            self.totals.draft_tokens += scheduled.num_drafts as u64;
         }
         self.remove_ended(events);
     }
@@ -309,6 +359,42 @@ impl Scheduler {
         let failed = batch.seqs.iter().map(|seq| (seq.id, TokenEvent::Failed(error.clone())));
         events.finals.extend(failed);
         self.remove_ended(events);
+    }
+
+    /// Takes over one row, and says whether the next one was computed behind the token it gave.
+    fn take(
+        &mut self,
+        scheduled: &ScheduledSeq,
+        offset: usize,
+        outcome: RowOutcome,
+        events: &mut StepEvents,
+    ) -> bool {
+        let index = scheduled.index;
+        let reason = match outcome {
+            RowOutcome::Failed(error) => {
+                events.finals.push((scheduled.id, TokenEvent::Failed(error)));
+                return false;
+            }
+            RowOutcome::Finite => None,
+            RowOutcome::Ended => Some(FinishReason::Stop),
+            RowOutcome::Sampled(token, logprobs) => {
+                let logprobs = logprobs.map(|it| (scheduled.id, TokenEvent::Logprobs(it)));
+                events.tokens.extend(logprobs);
+                self.accept(index, token, events)
+            }
+        };
+        self.publish(index);
+        if let Some(reason) = reason {
+            let summary = self.running[index].summary(reason);
+            events.finals.push((scheduled.id, TokenEvent::Finished(summary)));
+            return false;
+        }
+        let sequence = &mut self.running[index];
+        let next = &sequence.tokens()[sequence.num_computed_tokens..];
+        let is_guessed =
+            offset < scheduled.num_drafts && next == &sequence.drafter.drafts()[offset..=offset];
+        sequence.num_computed_tokens += usize::from(is_guessed);
+        is_guessed
     }
 
     fn accept(
@@ -384,6 +470,9 @@ impl Scheduler {
             prefix_cache_queried_tokens_total: self.totals.prefix_cache_queried_tokens,
             prefix_cache_hit_tokens_total: self.totals.prefix_cache_hit_tokens,
             preemptions_total: self.totals.preemptions,
+            drafts_total: self.totals.drafts,
+            draft_tokens_total: self.totals.draft_tokens,
+            accepted_draft_tokens_total: self.totals.accepted_draft_tokens,
             ..EngineStats::default()
         }
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::engine::prefix_cache::BlockHash;
+use crate::engine::speculation::Drafter;
 use crate::engine::{
     ConstraintError, FinishReason, GenerationRequest, GenerationSummary, Priority, ReasoningBudget,
     SamplingParams, TokenConstraint,
@@ -72,6 +73,7 @@ pub(super) struct Sequence {
     pub(super) num_published_blocks: usize,
     pub(super) cache_use: Arc<CacheUse>,
     pub(super) num_preemptions: usize,
+    pub(super) drafter: Drafter,
     num_new_tokens_max: usize,
     /// Said when `num_new_tokens_max` are generated: whose limit it is.
     full_reason: FinishReason,
@@ -114,6 +116,7 @@ impl Sequence {
             num_published_blocks: 0,
             cache_use: Arc::default(),
             num_preemptions: 0,
+            drafter: Drafter::default(),
             num_new_tokens_max,
             full_reason,
             stop_ids: request.stop_ids,
@@ -148,6 +151,17 @@ impl Sequence {
     /// Tokens that will ever be computed at most. The last token of an output never is.
     pub(super) fn num_computed_tokens_max(&self) -> usize {
         self.num_prompt_tokens + self.num_new_tokens_max.saturating_sub(1)
+    }
+
+    /// Guesses at most `num_max` tokens to come, none beyond what may be generated.
+    pub(super) fn propose_drafts(&mut self, num_max: usize) {
+        let num_left = self.num_computed_tokens_max().saturating_sub(self.tokens.len());
+        self.drafter.propose(&self.tokens, num_max.min(num_left));
+    }
+
+    /// Learns from the tokens that were written since there were `num_before`.
+    pub(super) fn settle_drafts(&mut self, num_before: usize) {
+        self.drafter.settle(&self.tokens[num_before..]);
     }
 
     /// Identity of the full block `index`, which must lie within the tokens.

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::chat::fixture;
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Speculation};
 use crate::model::toy::{ToyLm, ToyReply, ToyStep};
 use crate::pipeline::Pipeline;
 
@@ -66,6 +66,7 @@ pub(crate) fn scripted(script: impl FnMut(&ToyStep<'_>) -> ToyReply + Send + 'st
         queued_requests_max: 64,
         queued_tokens_max: 100_000,
         prefix_cache: true,
+        speculation: Speculation::Off,
     };
     scripted_with(config, script)
 }

@@ -74,7 +74,7 @@ const GAUGES: [Figure<f64>; 8] = [
     },
 ];
 
-const COUNTERS: [Figure<u64>; 10] = [
+const COUNTERS: [Figure<u64>; 13] = [
     Figure {
         own: "outcrop_prompt_tokens",
         alias: Some("vllm:prompt_tokens"),
@@ -104,6 +104,24 @@ const COUNTERS: [Figure<u64>; 10] = [
         alias: Some("vllm:num_preemptions"),
         help: "Sequences taken out of the batch for want of blocks",
         read: |stats| stats.preemptions_total,
+    },
+    Figure {
+        own: "outcrop_drafts",
+        alias: Some("vllm:spec_decode_num_drafts"),
+        help: "Steps of sequences in which guessed tokens were verified",
+        read: |stats| stats.drafts_total,
+    },
+    Figure {
+        own: "outcrop_draft_tokens",
+        alias: Some("vllm:spec_decode_num_draft_tokens"),
+        help: "Guessed tokens that were verified",
+        read: |stats| stats.draft_tokens_total,
+    },
+    Figure {
+        own: "outcrop_accepted_draft_tokens",
+        alias: Some("vllm:spec_decode_num_accepted_tokens"),
+        help: "Guessed tokens that were right",
+        read: |stats| stats.accepted_draft_tokens_total,
     },
     Figure {
         own: "outcrop_engine_steps",

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::api::tests::{TestServer, access, app_of_toy, ask, client, openai};
 use crate::api::{DrainOptions, serve};
-use crate::engine::EngineConfig;
+use crate::engine::{EngineConfig, Speculation};
 use crate::limits;
 use crate::model::toy::ToyReply;
 use crate::pipeline::testing::{endless, saying, scripted, scripted_with};
@@ -316,6 +316,7 @@ async fn a_full_queue_is_throttling() {
         queued_requests_max: 1,
         queued_tokens_max: 1_000,
         prefix_cache: false,
+        speculation: Speculation::Off,
     };
     let pipeline = scripted_with(config, |_| {
         std::thread::sleep(Duration::from_millis(20));

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::api::tests::{TestServer, ask, client};
 use crate::chat::{Message, Role, fixture};
-use crate::engine::EngineConfig;
+use crate::engine::{EngineConfig, Speculation};
 use crate::model::toy::ToyReply;
 use crate::pipeline::testing::{MAX_MODEL_LEN, answer_ids, control_id, num_written, scripted_with};
 use crate::pipeline::{ChatEvent, ChatRequest, Input, Pipeline};
@@ -36,6 +36,7 @@ fn toy() -> Pipeline {
         queued_requests_max: 2_000,
         queued_tokens_max: 1_000_000,
         prefix_cache: true,
+        speculation: Speculation::Off,
     };
     let ids = answer_ids(ANSWER);
     scripted_with(config, move |step| {

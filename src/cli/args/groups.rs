@@ -10,7 +10,7 @@ use crate::cli::{
     guardrail::GuardrailChoice,
     load::{EngineOptions, ModelOptions, ModelSource},
 };
-use crate::engine::EngineConfig;
+use crate::engine::{EngineConfig, Speculation};
 use crate::hub;
 use crate::limits::{REPETITION_PENALTY_MAX, REPETITION_PENALTY_MIN};
 use crate::model::{KvDtype, weights::Quantization};
@@ -110,6 +110,13 @@ pub(super) struct EngineArgs {
         long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes
     )]
     kv_cache_memory: Option<u64>,
+    /// Guess tokens that repeat what was written before and verify several in one step: auto (as far
+    /// as it pays), off, or the number to guess. The text is the same either way
+    #[arg(
+        long, env = "OUTCROP_SPECULATE", value_name = "auto|off|N", default_value = "auto",
+        value_parser = values::speculation
+    )]
+    speculate: Speculation,
     /// Compute every prompt from its beginning, even if an earlier one began with the same tokens
     #[arg(long)]
     no_prefix_cache: bool,
@@ -126,6 +133,7 @@ impl EngineArgs {
                 queued_requests_max: self.max_queued_requests,
                 queued_tokens_max: self.max_queued_tokens,
                 prefix_cache: !self.no_prefix_cache,
+                speculation: self.speculate,
             },
             kv_cache_dtype: self.kv_cache_dtype.into(),
             kv_cache_bytes: self.kv_cache_memory,

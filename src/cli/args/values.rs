@@ -2,6 +2,9 @@
 
 use clap::error::ErrorKind;
 
+use crate::engine::Speculation;
+use crate::limits::SPECULATED_TOKENS_MAX;
+
 /// A whole number from 1.
 pub(super) fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -50,6 +53,16 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
+/// `auto`, `off`, or a number of tokens.
+pub(super) fn speculation(text: &str) -> Result<Speculation, String> {
+    match (text, text.parse()) {
+        ("auto", _) => Ok(Speculation::Auto),
+        ("off", _) => Ok(Speculation::Off),
+        (_, Ok(num)) if (1..=SPECULATED_TOKENS_MAX).contains(&num) => Ok(Speculation::Always(num)),
+        _ => Err(format!("must be auto, off, or a number from 1 to {SPECULATED_TOKENS_MAX}")),
+    }
+}
+
 /// A usage error about a value that only more than its syntax can judge.
 pub(super) fn invalid(flag: &str, value: &str, reason: &str) -> clap::Error {
     let message = format!("invalid value '{value}' for '{flag}': {reason}\n");
@@ -75,6 +88,16 @@ mod tests {
         }
         for text in ["", "0", "-1", "4 potatoes", "1e9", "GB", "1..5G", "99999999999TB"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn speculation_is_a_word_or_a_number_within_its_limit() {
+        assert_eq!(speculation("auto"), Ok(Speculation::Auto));
+        assert_eq!(speculation("off"), Ok(Speculation::Off));
+        assert_eq!(speculation("16"), Ok(Speculation::Always(16)));
+        for text in ["17", "0", "-1", "on", ""] {
+            assert!(speculation(text).is_err(), "{text}");
         }
     }
 

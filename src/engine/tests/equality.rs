@@ -5,13 +5,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::constraint::Brackets;
-use super::{Rig, VOCAB_SIZE, alone_constrained, config, request};
+use super::{Rig, VOCAB_SIZE, alone_with, config, request};
 use crate::engine::{
-    EngineConfig, GenerationRequest, Priority, ReasoningBudget, SamplingParams, TokenConstraint,
-    TokenEvent,
+    EngineConfig, GenerationRequest, Priority, ReasoningBudget, SamplingParams, Speculation,
+    TokenConstraint, TokenEvent,
 };
 use crate::limits::PREEMPTIONS_PER_REQUEST_MAX;
-use crate::model::toy::ToyLm;
+use crate::model::toy::{ToyLm, ToyReply};
 
 #[derive(Debug, Clone)]
 struct Arrival {
@@ -27,6 +27,8 @@ struct Load {
     block_size: usize,
     num_blocks: usize,
     config: EngineConfig,
+    /// The model mostly repeats itself, so that guesses are right; otherwise they are wrong.
+    repetitive: bool,
     arrivals: Vec<Arrival>,
 }
 
@@ -94,6 +96,25 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     )
 }
 
+fn speculation() -> impl Strategy<Value = Speculation> {
+    prop_oneof![
+        Just(Speculation::Off),
+        Just(Speculation::Auto),
+        (1usize..8).prop_map(Speculation::Always),
+    ]
+}
+
+/// Mostly the token that it always writes behind the last one, and at some places a hash of all
+/// that is in the cache, so that a wrong key or value changes the text as well.
+pub(super) fn model(repetitive: bool) -> ToyLm {
+    ToyLm::scripted(VOCAB_SIZE, move |step| match step.tokens {
+        [.., last] if repetitive && step.tokens.len() % 9 > 0 => {
+            ToyReply::Token((last * 5 + 3) % (VOCAB_SIZE as u32 - 2))
+        }
+        _ => ToyReply::Hash,
+    })
+}
+
 fn load() -> impl Strategy<Value = Load> {
     (
         1usize..8,
@@ -101,20 +122,25 @@ fn load() -> impl Strategy<Value = Load> {
         1usize..9,
         1usize..24,
         any::<bool>(),
+        (speculation(), any::<bool>()),
         prop::collection::vec(arrival(), 1..16),
     )
-        .prop_map(|(block_size, num_slots, max_num_seqs, rows, prefix_cache, mut arrivals)| {
-            arrivals.sort_by_key(|arrival| arrival.step);
-            let num_blocks = num_slots.div_ceil(block_size);
-            let config = EngineConfig {
-                max_model_len: num_blocks * block_size,
-                max_num_seqs: max_num_seqs.min(rows),
-                max_num_batched_tokens: rows,
-                prefix_cache,
-                ..config()
-            };
-            Load { block_size, num_blocks, config, arrivals }
-        })
+        .prop_map(
+            |(block_size, num_slots, max_num_seqs, rows, prefix_cache, kind, mut arrivals)| {
+                let (speculation, repetitive) = kind;
+                arrivals.sort_by_key(|arrival| arrival.step);
+                let num_blocks = num_slots.div_ceil(block_size);
+                let config = EngineConfig {
+                    max_model_len: num_blocks * block_size,
+                    max_num_seqs: max_num_seqs.min(rows),
+                    max_num_batched_tokens: rows,
+                    prefix_cache,
+                    speculation,
+                    ..config()
+                };
+                Load { block_size, num_blocks, config, repetitive, arrivals }
+            },
+        )
 }
 
 /// Steps that a load may take at most: each token once per admission, one at a time.
@@ -126,7 +152,7 @@ fn steps_max(load: &Load) -> usize {
 }
 
 fn run(load: &Load) -> Rig {
-    let model = ToyLm::new(VOCAB_SIZE);
+    let model = model(load.repetitive);
     let mut rig = Rig::new(model, load.block_size, load.num_blocks, load.config.clone());
     let mut num_steps = 0;
     let mut next = 0;
@@ -157,7 +183,9 @@ proptest! {
         let rig = run(&load);
         for (client, arrival) in rig.clients.iter().zip(&load.arrivals) {
             let (request, constraint) = (arrival.request.clone(), arrival.constraint());
-            let reference = alone_constrained(request, constraint, load.config.max_model_len);
+            let max_model_len = load.config.max_model_len;
+            let model = model(load.repetitive);
+            let reference = alone_with(model, request, constraint, max_model_len);
             if let Some(end) = &client.end {
                 prop_assert_eq!(&client.tokens, &reference.tokens);
                 let (TokenEvent::Finished(end), Some(TokenEvent::Finished(expected))) =
@@ -172,6 +200,9 @@ proptest! {
             }
         }
         let stats = rig.stats();
+        prop_assert!(stats.accepted_draft_tokens_total <= stats.draft_tokens_total);
+        let speculates = load.config.speculation != Speculation::Off;
+        prop_assert!(speculates || stats.draft_tokens_total == 0);
         prop_assert_eq!((stats.num_running, stats.num_waiting, stats.num_used_blocks), (0, 0, 0));
         let num_ended = stats.finished_requests_total + stats.aborted_requests_total;
         prop_assert_eq!(num_ended, load.arrivals.len() as u64);

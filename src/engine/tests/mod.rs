@@ -11,6 +11,7 @@ mod overhead;
 mod preemption;
 mod priority;
 mod soak;
+mod speculation;
 
 use std::sync::{Arc, mpsc};
 
@@ -22,8 +23,8 @@ use crate::engine::gate::Shared;
 use crate::engine::sequence::SequenceId;
 use crate::engine::{
     Engine, EngineConfig, EngineHandle, EngineStats, Generation, GenerationRequest,
-    GenerationSummary, Priority, SamplingParams, SubmitError, TokenConstraint, TokenEvent,
-    TokenLogprobs,
+    GenerationSummary, Priority, SamplingParams, Speculation, SubmitError, TokenConstraint,
+    TokenEvent, TokenLogprobs,
 };
 use crate::model::toy::{ToyLm, ToyReply};
 
@@ -61,6 +62,7 @@ fn config() -> EngineConfig {
         queued_requests_max: usize::MAX,
         queued_tokens_max: usize::MAX,
         prefix_cache: true,
+        speculation: Speculation::Off,
     }
 }
 
@@ -246,13 +248,22 @@ fn alone_constrained(
     constraint: Option<Box<dyn TokenConstraint>>,
     max_model_len: usize,
 ) -> Client {
+    alone_with(ToyLm::new(VOCAB_SIZE), request, constraint, max_model_len)
+}
+
+fn alone_with(
+    model: ToyLm,
+    request: GenerationRequest,
+    constraint: Option<Box<dyn TokenConstraint>>,
+    max_model_len: usize,
+) -> Client {
     let config = EngineConfig {
         max_model_len,
         max_num_batched_tokens: 1024,
         prefix_cache: false,
         ..config()
     };
-    let mut rig = Rig::new(ToyLm::new(VOCAB_SIZE), 16, max_model_len.div_ceil(16), config);
+    let mut rig = Rig::new(model, 16, max_model_len.div_ceil(16), config);
     rig.submit_constrained(request, constraint).unwrap();
     rig.run();
     rig.clients.pop().unwrap()

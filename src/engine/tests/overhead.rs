@@ -40,17 +40,13 @@ fn step_per_sequence(num_prompt_tokens: usize, num_waiting: usize) -> Duration {
     }
     let mut input = ModelInput::default();
     let mut events = StepEvents::default();
-    let mut rows = Vec::new();
     let mut step = || {
         let batch = scheduler.schedule();
         batch.fill(scheduler.running(), &mut input);
-        rows.clear();
-        rows.extend(batch.seqs.iter().map(|seq| match seq.logits {
-            LogitsUse::None => RowOutcome::NoLogits,
-            LogitsUse::Check => RowOutcome::Finite,
+        scheduler.commit(&batch, &mut events, |_, wanted, _| match wanted {
+            LogitsUse::None | LogitsUse::Check => RowOutcome::Finite,
             LogitsUse::Sample => RowOutcome::Sampled(7, None),
-        }));
-        scheduler.commit(&batch, &mut rows, &mut events);
+        });
         events.clear();
         batch.seqs.len() == NUM_SEQS && batch.num_rows() == NUM_SEQS
     };

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::tests::TestServer;
 use crate::api::tests::openai::{CHAT, ask, with};
-use crate::engine::EngineConfig;
+use crate::engine::{EngineConfig, Speculation};
 use crate::model::toy::ToyReply;
 use crate::pipeline::testing::{saying, scripted_with};
 
@@ -232,6 +232,7 @@ async fn a_full_queue_asks_to_come_back() {
         queued_requests_max: 1,
         queued_tokens_max: 1_000,
         prefix_cache: false,
+        speculation: Speculation::Off,
     };
     let pipeline = scripted_with(config, |_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
