@@ -100,6 +100,8 @@ pub struct GenerationSummary {
     pub num_generated_tokens: usize,
     /// Of these, the tokens between the opening and the closing token of a [`ReasoningBudget`].
     pub num_reasoning_tokens: usize,
+    /// Of the generated tokens, those that were guessed, and so took no step of their own.
+    pub num_guessed_tokens: usize,
     /// How often its blocks were taken for an older request and computed again.
     pub num_preemptions: usize,
 }

@@ -339,7 +339,6 @@ impl Scheduler {
                 if !self.take(scheduled, offset, found, events) {
                     break;
                 }
-                self.totals.accepted_draft_tokens += 1;
             }
             row += scheduled.num_logits();
             self.running[scheduled.index].settle_drafts(num_before);
@@ -393,7 +392,10 @@ impl Scheduler {
         let next = &sequence.tokens()[sequence.num_computed_tokens..];
         let is_guessed =
             offset < scheduled.num_drafts && next == &sequence.drafter.drafts()[offset..=offset];
-        sequence.num_computed_tokens += usize::from(is_guessed);
+        let num_guessed = usize::from(is_guessed);
+        sequence.num_computed_tokens += num_guessed;
+        sequence.num_guessed_tokens += num_guessed;
+        self.totals.accepted_draft_tokens += num_guessed as u64;
         is_guessed
     }
 

@@ -74,6 +74,7 @@ pub(super) struct Sequence {
     pub(super) cache_use: Arc<CacheUse>,
     pub(super) num_preemptions: usize,
     pub(super) drafter: Drafter,
+    pub(super) num_guessed_tokens: usize,
     num_new_tokens_max: usize,
     /// Said when `num_new_tokens_max` are generated: whose limit it is.
     full_reason: FinishReason,
@@ -117,6 +118,7 @@ impl Sequence {
             cache_use: Arc::default(),
             num_preemptions: 0,
             drafter: Drafter::default(),
+            num_guessed_tokens: 0,
             num_new_tokens_max,
             full_reason,
             stop_ids: request.stop_ids,
@@ -309,6 +311,7 @@ impl Sequence {
             num_written_tokens: self.cache_use.num_written(),
             num_generated_tokens: self.num_generated_tokens(),
             num_reasoning_tokens: self.reasoning.as_ref().map_or(0, |it| it.num_tokens),
+            num_guessed_tokens: self.num_guessed_tokens,
             num_preemptions: self.num_preemptions,
         }
     }

@@ -214,6 +214,8 @@ pub struct Usage {
     pub written_prompt_tokens: usize,
     pub generated_tokens: usize,
     pub reasoning_tokens: usize,
+    /// Generated tokens that were guessed, as far as the answer came to its own end.
+    pub guessed_tokens: usize,
 }
 
 /// Measured from the moment the engine accepted the request.

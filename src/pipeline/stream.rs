@@ -244,6 +244,7 @@ impl ChatStream {
 
     fn finish(&mut self, summary: &GenerationSummary) {
         self.usage.generated_tokens = summary.num_generated_tokens;
+        self.usage.guessed_tokens = summary.num_guessed_tokens;
         let text = self.detokenizer.finish();
         let mut segments = self.reasoning_parser.push(&text);
         segments.extend(self.reasoning_parser.finish());

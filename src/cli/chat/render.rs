@@ -157,23 +157,25 @@ impl<O: Write, E: Write> Renderer<O, E> {
     }
 }
 
-/// `prompt 21 tokens (16 cached), 41.3 tokens/s; answer 128 tokens, 12.9 tokens/s; end_turn`
+/// `prompt 21 tokens (16 cached), 41.3 tokens/s; answer 128 tokens (90 reasoning, 31 guessed), 12.9
+/// tokens/s; end_turn`
 fn closing_line(summary: &ChatSummary) -> String {
     let usage = &summary.usage;
     let (reading, writing) = speeds(summary);
     let speed =
         |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
-    let of_which = |count: usize, name: &str| match count {
-        0 => String::new(),
-        count => format!(" ({count} {name})"),
+    let of_which = |parts: &[(usize, &str)]| {
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<_> = parts.map(|(count, name)| format!("{count} {name}")).collect();
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
     };
     format!(
         "prompt {} tokens{}{}; answer {} tokens{}{}; {}",
         usage.prompt_tokens,
-        of_which(usage.cached_prompt_tokens, "cached"),
+        of_which(&[(usage.cached_prompt_tokens, "cached")]),
         speed(reading),
         usage.generated_tokens,
-        of_which(usage.reasoning_tokens, "reasoning"),
+        of_which(&[(usage.reasoning_tokens, "reasoning"), (usage.guessed_tokens, "guessed")]),
         speed(writing),
         stop_reason(&summary.stop_reason),
     )
@@ -195,6 +197,7 @@ fn summary_json(summary: &ChatSummary) -> Value {
             "cached_prompt_tokens": usage.cached_prompt_tokens,
             "generated_tokens": usage.generated_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
+            "guessed_tokens": usage.guessed_tokens,
         },
         "timing": {
             "first_token_s": summary.timing.first_token.map(|time| time.as_secs_f64()),
@@ -233,6 +236,7 @@ mod tests {
                 written_prompt_tokens: 0,
                 generated_tokens: 11,
                 reasoning_tokens: 4,
+                guessed_tokens: 2,
             },
             timing: Timing {
                 first_token: Some(Duration::from_millis(500)),
@@ -264,7 +268,7 @@ mod tests {
         assert_eq!(
             notes,
             "prompt 24 tokens (16 cached), 16.0 tokens/s; \
-             answer 11 tokens (4 reasoning), 5.0 tokens/s; end_turn\n"
+             answer 11 tokens (4 reasoning, 2 guessed), 5.0 tokens/s; end_turn\n"
         );
         assert_eq!(rendered(Form::Plain, true).0, "42\n");
     }

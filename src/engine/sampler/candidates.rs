@@ -104,11 +104,11 @@ impl Draw {
             return last;
         }
         // Reached only by the rounding of the sum, like the end of a block.
-        self.candidates_end(logits, weights)
+        self.last_with_weight(logits, weights)
     }
 
-    /// The last token that has weight.
-    fn candidates_end(&self, logits: &[f32], weights: Weights) -> u32 {
+    /// The last token that may be drawn.
+    fn last_with_weight(&self, logits: &[f32], weights: Weights) -> u32 {
         let last = logits.iter().rposition(|&logit| weights.of(logit) > 0.0);
         last.expect("the most likely token has weight") as u32
     }

@@ -31,7 +31,7 @@ impl Rate {
     /// that it repeats itself before rows are spent on it. It shows that for free, since guesses
     /// are compared with what is written whether they were in the step or not.
     const ASSUMED_TRIED: f32 = 2.0;
-    const ASSUMED_RIGHT: f32 = 0.4;
+    const ASSUMED_RIGHT: f32 = 0.2;
 
     fn note(&mut self, num_right: usize, num_tried: usize) {
         self.num_right = self.num_right * Self::KEPT + num_right as f32;

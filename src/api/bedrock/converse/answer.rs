@@ -240,6 +240,7 @@ mod tests {
         written_prompt_tokens: 16,
         generated_tokens: 7,
         reasoning_tokens: 3,
+        guessed_tokens: 0,
     };
 
     #[test]
