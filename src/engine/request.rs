@@ -207,9 +207,11 @@ pub struct EngineStats {
     pub prefix_cache_hit_tokens_total: u64,
     pub preemptions_total: u64,
     pub steps_total: u64,
-    /// Guesses that were in a step, the sequences and steps with any, and the guesses that were right.
-    pub draft_tokens_total: u64,
+    /// How often a sequence had guesses in a step.
     pub drafts_total: u64,
+    /// Guesses that were in a step.
+    pub draft_tokens_total: u64,
+    /// Of these, the ones that were right.
     pub accepted_draft_tokens_total: u64,
     /// Rows computed in all steps, guesses and recomputation after preemption included.
     pub computed_tokens_total: u64,

@@ -110,8 +110,8 @@ pub(super) struct EngineArgs {
         long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes
     )]
     kv_cache_memory: Option<u64>,
-    /// Guess tokens that repeat what was written before and verify several in one step: auto (as far
-    /// as it pays), off, or the number to guess. The text is the same either way
+    /// Guess tokens that repeat what was written before and verify several in one step: auto (as
+    /// far as it pays), off, or the number to guess. The text is the same either way
     #[arg(
         long, env = "OUTCROP_SPECULATE", value_name = "auto|off|N", default_value = "auto",
         value_parser = values::speculation

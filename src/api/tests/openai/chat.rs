@@ -140,7 +140,9 @@ async fn choices_draw_for_themselves() {
     assert_eq!((three.len(), &three[0]), (3, &alone[0]));
     assert!(three[1] != three[0] && three[2] != three[0] && three[1] != three[2]);
     assert_eq!(answer["usage"]["prompt_tokens"], 6);
-    assert_eq!(answer["usage"]["completion_tokens"], 90);
+    // Of all together: more than one may have, and no more than all may.
+    let completion_tokens = answer["usage"]["completion_tokens"].as_u64().unwrap();
+    assert!((31..=90).contains(&completion_tokens), "{completion_tokens}");
     assert_eq!(answer["choices"][2]["index"], 2);
 
     let mut streamed = fields(3);
