@@ -104,8 +104,8 @@ impl Scheduler {
     }
 
     /// The work of the next step: the running sequences by rank, then new ones, then guesses, as
-    /// far as `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be followed
-    /// by `commit` or `fail`.
+    /// far as `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be
+    /// followed by `commit` or `fail`.
     ///
     /// Every running sequence has a token at least, so decoding never waits for somebody's long
     /// prompt; and a sequence is admitted only when all others have their share.
