@@ -19,7 +19,7 @@ import openai
 
 ENDPOINT = os.environ["OUTCROP_ENDPOINT"]
 MODEL = "us.deepseek.r1-v1:0"
-MAX_TOKENS = 700
+MAX_TOKENS = 300
 PARALLEL = 8
 DEPTH = 3
 NAMES = ["name", "größe", "都市", "is_open", "a b", "x-y", "élève", "n", "$id_", "quote\"d", "🪨"]
