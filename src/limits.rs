@@ -60,6 +60,9 @@ pub const TOOL_CALLS_MAX: usize = 16;
 pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
 /// Levels of arrays and objects in a schema. Every property takes two.
 pub const SCHEMA_DEPTH_MAX: usize = 32;
+/// Remainders that the numbers of a schema are told apart by: states of an automaton, which take a
+/// second when there are millions of them.
+pub const SCHEMA_MULTIPLE_MAX: u64 = 100_000;
 /// Bytes of a regular expression or of a grammar; tools make one of all their schemas.
 pub const GRAMMAR_BYTES_MAX: usize = 512 << 10;
 /// Choices of a list.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::matcher::{ByteTokens, MatchError};
-use super::schema::prepared;
+use super::schema::{check_embedded, prepared};
 use crate::chat::tokenizer::vocabulary::REASONING_TAGS;
 use crate::chat::{GrammarError, GrammarMatcher, GrammarSource, Tokenizer};
 use crate::limits;
@@ -128,6 +128,7 @@ fn grammar(source: &GrammarSource) -> Result<(&'static str, GrammarWithLexer), G
         }
         GrammarSource::Lark(lark) => {
             check("the grammar", lark.len())?;
+            check_embedded(lark)?;
             ("the grammar", GrammarWithLexer::from_lark(lark.clone()))
         }
     })

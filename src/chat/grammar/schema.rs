@@ -35,6 +35,7 @@ pub(in crate::chat) fn prepared(mut schema: Value) -> Result<Value, GrammarError
     if depth > limit {
         return Err(GrammarError::TooDeep { what: WHAT, depth, limit });
     }
+    check_multiples(&schema)?;
     if schema == Value::Bool(true) {
         schema = json!({});
     }
@@ -64,6 +65,83 @@ fn depth(value: &Value) -> usize {
         Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
         _ => 0,
     }
+}
+
+/// An automaton that knows multiples has a state for each remainder; where schemas are combined,
+/// for each of the least common multiple. The compiler's fuel does not count them.
+fn check_multiples(schema: &Value) -> Result<(), GrammarError> {
+    let (mut multiples, mut is_combined) = (Vec::new(), false);
+    collect_multiples(schema, &mut multiples, &mut is_combined);
+    let limit = limits::SCHEMA_MULTIPLE_MAX;
+    let fits = |multiples: &[f64]| num_remainders(multiples).is_some_and(|it| it <= limit);
+    let all_fit = match is_combined {
+        true => fits(&multiples),
+        false => multiples.iter().all(|multiple| fits(&[*multiple])),
+    };
+    if all_fit {
+        return Ok(());
+    }
+    let reason = format!(
+        "the values of `multipleOf`, in units of their last digit, have a least common multiple \
+         above {limit}"
+    );
+    Err(GrammarError::Invalid { what: WHAT, reason })
+}
+
+/// The same for schemas within a grammar. What is no JSON there is for its compiler to refuse.
+pub(super) fn check_embedded(lark: &str) -> Result<(), GrammarError> {
+    const KEYWORD: &str = "%json";
+    for (at, _) in lark.match_indices(KEYWORD) {
+        let schemas = serde_json::Deserializer::from_str(&lark[at + KEYWORD.len()..]);
+        if let Some(Ok(schema)) = schemas.into_iter::<Value>().next() {
+            check_multiples(&schema)?;
+        }
+    }
+    Ok(())
+}
+
+fn collect_multiples(value: &Value, multiples: &mut Vec<f64>, is_combined: &mut bool) {
+    match value {
+        Value::Array(items) => {
+            items.iter().for_each(|item| collect_multiples(item, multiples, is_combined));
+        }
+        Value::Object(members) => {
+            for (key, member) in members {
+                *is_combined |= ["allOf", "anyOf", "oneOf", "$ref"].contains(&key.as_str());
+                let multiple = member.as_f64().filter(|_| key == "multipleOf");
+                multiples.extend(multiple.filter(|multiple| *multiple > 0.0));
+                collect_multiples(member, multiples, is_combined);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The least common multiple, in units of the last digit of any; `None` beyond 64 bits.
+fn num_remainders(multiples: &[f64]) -> Option<u64> {
+    // As in `7.919e3`: the digits are an integer, with an exponent that is less by those after the
+    // point.
+    let parts = multiples.iter().map(|multiple| {
+        let written = format!("{multiple:e}");
+        let (digits, exponent) = written.split_once('e')?;
+        let decimals = digits.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+        let integer: u64 = digits.replace('.', "").parse().ok()?;
+        Some((integer, exponent.parse::<i32>().ok()? - i32::try_from(decimals).ok()?))
+    });
+    let parts: Vec<(u64, i32)> = parts.collect::<Option<_>>()?;
+    let unit = parts.iter().map(|(_, exponent)| *exponent).fold(0, i32::min);
+    parts.into_iter().try_fold(1_u64, |all, (integer, exponent)| {
+        let scale = 10_u64.checked_pow(u32::try_from(exponent - unit).ok()?)?;
+        let multiple = integer.checked_mul(scale)?;
+        all.checked_mul(multiple / greatest_common_divisor(all, multiple))
+    })
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// Whether one object may have to satisfy several schemas.
@@ -138,4 +216,39 @@ fn is_open_object(members: &Map<String, Value>) -> bool {
         names.iter().all(|name| name.as_str().is_some_and(|name| properties.contains_key(name)))
     });
     all_named && !says.iter().any(|key| members.contains_key(*key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiples_are_bounded_alone_and_together() {
+        let number = |multiple: &str| format!(r#"{{"type":"number","multipleOf":{multiple}}}"#);
+        let of = |key: &str, multiples: &[&str]| {
+            let numbers: Vec<String> = multiples.iter().map(|it| number(it)).collect();
+            format!(r#"{{"{key}":[{}]}}"#, numbers.join(","))
+        };
+        let primes = ["2", "3", "5", "7", "11", "13", "17"];
+        for (schema, fits) in [
+            (number("100000"), true),
+            (number("100001"), false),
+            (number("0.01"), true),
+            (number("1e-300"), true),
+            (number("1e300"), false),
+            // 510,510 together, and none where they do not meet.
+            (of("allOf", &primes), false),
+            (of("prefixItems", &primes), true),
+            (of("anyOf", &primes[..6]), true),
+            // 3,000,000 millionths.
+            (of("allOf", &["3", "1e-6"]), false),
+            (of("prefixItems", &["3", "1e-6"]), true),
+            (of("allOf", &["0.25", "3"]), true),
+        ] {
+            let refusal = prepared(serde_json::from_str(&schema).unwrap()).err();
+            assert_eq!(refusal.is_none(), fits, "{schema}: {refusal:?}");
+            let lark = format!("start: a b\na: \"%json\"\nb: %json {schema}\n");
+            assert_eq!(check_embedded(&lark).is_ok(), fits, "{lark}");
+        }
+    }
 }
