@@ -56,6 +56,21 @@ static AVX2: KernelTable = KernelTable {
     silu_mul: crate::avx2::silu_mul,
 };
 
+/// Norms, rope, activation and rounding are AVX2's: they wait for memory, not for the processor.
+#[cfg(target_arch = "x86_64")]
+static AVX512: KernelTable = KernelTable {
+    name: "avx512",
+    attend: crate::avx512::attend,
+    linear: crate::avx512::linear,
+    quantize_rows: crate::avx2::quantize_rows,
+    quantized_linear: crate::avx512::quantized_linear,
+    quantize_super_rows: crate::avx2::quantize_super_rows,
+    super_linear: crate::avx512::super_linear,
+    rms_norm: crate::avx2::rms_norm,
+    rope: crate::avx2::rope,
+    silu_mul: crate::avx2::silu_mul,
+};
+
 impl KernelTable {
     /// The reference, which runs everywhere.
     pub fn scalar() -> &'static Self {
@@ -74,10 +89,36 @@ impl KernelTable {
         None
     }
 
-    /// The fastest table of this CPU.
+    /// AVX-512 with its byte, vector-length and neural-network instructions, if the CPU has all of
+    /// them. Its results have the bits of [`Self::avx2`]'s.
+    pub fn avx512() -> Option<&'static Self> {
+        #[cfg(target_arch = "x86_64")]
+        if Self::avx2().is_some()
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+        {
+            return Some(&AVX512);
+        }
+        None
+    }
+
+    /// The fastest table of this CPU. One that fails its comparison with the next is not taken.
     pub fn detect() -> &'static Self {
         static BEST: OnceLock<&'static KernelTable> = OnceLock::new();
-        BEST.get_or_init(|| Self::avx2().unwrap_or_else(Self::scalar))
+        BEST.get_or_init(|| match (Self::avx512(), Self::avx2()) {
+            #[cfg(target_arch = "x86_64")]
+            (Some(wide), Some(narrow)) if crate::check::agree(wide, narrow) => wide,
+            (_, Some(narrow)) => narrow,
+            _ => Self::scalar(),
+        })
+    }
+
+    /// Name of an instruction set that this CPU has and [`Self::detect`] did not take, because its
+    /// results were wrong.
+    pub fn distrusted() -> Option<&'static str> {
+        Self::avx512().map(Self::name).filter(|name| *name != Self::detect().name)
     }
 
     /// Name of the instruction set.

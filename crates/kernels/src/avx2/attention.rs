@@ -19,6 +19,22 @@ pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f
         Floats::F16(keys) => key_scores(args, keys, scores),
         Floats::Bf16(keys) => key_scores(args, keys, scores),
     }
+    let weighted = exponentiate_all(args, scores, partial);
+    match args.values {
+        Floats::F32(values) => weigh_values(args, values, scores, weighted),
+        Floats::F16(values) => weigh_values(args, values, scores, weighted),
+        Floats::Bf16(values) => weigh_values(args, values, scores, weighted),
+    }
+}
+
+/// Replaces the scores of each head and notes their maxima and sums in `partial`. Returns what is
+/// to hold the weighted values, zeros so far.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn exponentiate_all<'a>(
+    args: &AttendArgs<'_>,
+    scores: &mut [f32],
+    partial: &'a mut [f32],
+) -> &'a mut [f32] {
     let (weighted, maxima_and_sums) = partial.split_at_mut(args.num_heads * args.shape.head_dim);
     let (maxima, sums) = maxima_and_sums.split_at_mut(args.num_heads);
     let num_positions = args.end - args.start;
@@ -28,11 +44,7 @@ pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f
         (maxima[head], sums[head]) = exponentiate(&mut scores[..padded]);
     }
     weighted.fill(0.0);
-    match args.values {
-        Floats::F32(values) => weigh_values(args, values, scores, weighted),
-        Floats::F16(values) => weigh_values(args, values, scores, weighted),
-        Floats::Bf16(values) => weigh_values(args, values, scores, weighted),
-    }
+    weighted
 }
 
 /// Replaces scores by `exp(score - max)`; returns the maximum and the sum.
@@ -157,7 +169,7 @@ fn weigh_run<E: Load, const H: usize>(
 /// The same for the `8 * V` elements from `first` on.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_columns<E: Load, const H: usize, const V: usize>(
+pub(crate) fn weigh_columns<E: Load, const H: usize, const V: usize>(
     values: &[E],
     weights: &[f32],
     head_dim: usize,

@@ -3,10 +3,10 @@
 //! Loads of the storage types and the register-blocked loops are written with intrinsics; row
 //! operations are the shared loops, compiled here with the wider instructions.
 
-mod attention;
+pub(crate) mod attention;
 mod linear;
-mod quantized;
-mod super_blocks;
+pub(crate) mod quantized;
+pub(crate) mod super_blocks;
 mod words;
 
 use std::arch::x86_64::*;
@@ -19,6 +19,7 @@ pub(crate) use attention::attend;
 pub(crate) use linear::linear;
 pub(crate) use quantized::{quantize_rows, quantized_linear};
 pub(crate) use super_blocks::{quantize_super_rows, super_linear};
+pub(crate) use words::prefetch;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn rms_norm(args: &RmsNormArgs<'_>, out: &mut [f32]) {
@@ -92,7 +93,7 @@ impl Load for bf16 {
 /// The sums of the lanes of eight vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn sum_lanes(v: [__m256; 8]) -> [f32; 8] {
+pub(crate) fn sum_lanes(v: [__m256; 8]) -> [f32; 8] {
     let low = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
     let high = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
     let first = _mm256_permute2f128_ps::<0x20>(low, high);

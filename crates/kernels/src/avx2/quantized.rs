@@ -16,7 +16,7 @@ use crate::packed::GROUP;
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
 
 /// Vectors of four elements of each of eight weight rows that make a block.
-const STEPS: usize = BLOCK_LEN / 4;
+pub(crate) const STEPS: usize = BLOCK_LEN / 4;
 /// Most rows of activations whose sums stay in registers.
 const FEW_ROWS: usize = 4;
 
@@ -140,14 +140,14 @@ fn broadcast(quad: [i8; 4]) -> __m256i {
 }
 
 /// The same block of eight weight rows, a row per lane.
-struct Unpacked {
+pub(crate) struct Unpacked {
     /// Elements `[4 i, 4 i + 4)` in step `i`: bytes, signed if the format is.
-    steps: [__m256i; STEPS],
-    scale: __m256,
-    min: __m256,
+    pub(crate) steps: [__m256i; STEPS],
+    pub(crate) scale: __m256,
+    pub(crate) min: __m256,
 }
 
-trait Format {
+pub(crate) trait Format {
     const FORMAT: BlockFormat;
     const GROUP_BYTES: usize = GROUP * Self::FORMAT.block_bytes();
     const SIGNED: bool = false;
@@ -160,11 +160,11 @@ trait Format {
     unsafe fn unpack(block: *const __m256i) -> Unpacked;
 }
 
-struct Q4_0;
-struct Q4_1;
-struct Q5_0;
-struct Q5_1;
-struct Q8_0;
+pub(crate) struct Q4_0;
+pub(crate) struct Q4_1;
+pub(crate) struct Q5_0;
+pub(crate) struct Q5_1;
+pub(crate) struct Q8_0;
 
 impl Format for Q4_0 {
     const FORMAT: BlockFormat = BlockFormat::Q4_0;

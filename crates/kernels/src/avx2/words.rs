@@ -42,7 +42,7 @@ pub(super) unsafe fn half_pairs(word: *const __m256i) -> (__m256, __m256) {
 /// the next page of 4 KiB.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn prefetch(block: &[u8]) {
+pub(crate) fn prefetch(block: &[u8]) {
     const AHEAD: usize = 6 * 1024;
     for line in (0..block.len()).step_by(64) {
         // An address past the end does no harm.

@@ -5,6 +5,7 @@ use kernels::KernelTable;
 pub(crate) fn tables() -> Vec<&'static KernelTable> {
     let mut tables = vec![KernelTable::scalar()];
     tables.extend(KernelTable::avx2());
+    tables.extend(KernelTable::avx512());
     eprintln!("tables: {:?}", tables.iter().map(|table| table.name()).collect::<Vec<_>>());
     tables
 }

@@ -8,29 +8,29 @@ use crate::packed::GROUP;
 use crate::super_blocks::SuperFormat;
 
 /// What scales a block of eight rows.
-pub(super) struct Head {
-    pub(super) d: __m256,
+pub(crate) struct Head {
+    pub(crate) d: __m256,
     /// Zeros if the format has no minima.
-    pub(super) dmin: __m256,
+    pub(crate) dmin: __m256,
     /// Scales twice in each lane, in 16 bits: of each sub-block or of each half of one.
-    pub(super) scales: [__m256i; 16],
+    pub(crate) scales: [__m256i; 16],
     /// Pairs of numbers in 16 bits that sums of activations are multiplied with: minima, or the
     /// scales themselves if elements have an offset. Four or, with a scale for each half of a
     /// sub-block, eight.
-    pub(super) shares: [__m256i; 8],
+    pub(crate) shares: [__m256i; 8],
 }
 
 impl Head {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) fn zeroed() -> Self {
+    pub(crate) fn zeroed() -> Self {
         let zero = _mm256_setzero_si256();
         let (d, dmin) = (_mm256_setzero_ps(), _mm256_setzero_ps());
         Self { d, dmin, scales: [zero; 16], shares: [zero; 8] }
     }
 }
 
-pub(super) trait Format {
+pub(crate) trait Format {
     const FORMAT: SuperFormat;
     const GROUP_BYTES: usize = GROUP * Self::FORMAT.block_bytes();
     /// Steps of products of the largest quant and activation that 16 bits hold, and that share a
@@ -61,11 +61,11 @@ pub(super) trait Format {
     unsafe fn step<const Q: usize>(block: *const __m256i, half: usize, step: usize) -> __m256i;
 }
 
-pub(super) struct Q2K;
-pub(super) struct Q3K;
-pub(super) struct Q4K;
-pub(super) struct Q5K;
-pub(super) struct Q6K;
+pub(crate) struct Q2K;
+pub(crate) struct Q3K;
+pub(crate) struct Q4K;
+pub(crate) struct Q5K;
+pub(crate) struct Q6K;
 
 impl Format for Q4K {
     const FORMAT: SuperFormat = SuperFormat::Q4K;

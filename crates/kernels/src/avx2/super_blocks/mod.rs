@@ -8,7 +8,7 @@
 //! Integer sums are exact and the float operations are those of the reference in its order, so
 //! both ways have the reference's bits.
 
-mod formats;
+pub(crate) mod formats;
 
 use std::arch::x86_64::*;
 

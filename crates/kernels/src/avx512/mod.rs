@@ -1,0 +1,133 @@
+//! Kernels for AVX-512 (F, BW and VL) with VNNI.
+//!
+//! They read what those for AVX2 read and make the same bits. A vector is two of AVX2's side by
+//! side, of two groups of weight rows, two keys or sixteen columns, and never a longer sum; so the
+//! order of additions stays, and with it the text that a model writes. For the same reason there
+//! is no use of the instructions for bf16, which would round the activations as well.
+
+mod attention;
+mod linear;
+mod quantized;
+mod super_blocks;
+
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use crate::avx2::Load;
+use crate::packed::GROUP;
+
+pub(crate) use attention::attend;
+pub(crate) use linear::linear;
+pub(crate) use quantized::quantized_linear;
+pub(crate) use super_blocks::super_linear;
+
+/// Weight rows of a vector: those of two groups.
+const PAIR: usize = 2 * GROUP;
+
+/// An element of which eight at one place and eight at another are widened together.
+trait LoadPair: Load {
+    /// Loads eight elements at `low` and eight at `high` as `f32`.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512; eight elements are readable at both places, aligned or not.
+    unsafe fn load_pair(low: *const Self, high: *const Self) -> __m512;
+}
+
+impl LoadPair for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn load_pair(low: *const Self, high: *const Self) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { join_floats(_mm256_loadu_ps(low), _mm256_loadu_ps(high)) }
+    }
+}
+
+impl LoadPair for f16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn load_pair(low: *const Self, high: *const Self) -> __m512 {
+        // SAFETY: the caller's promise; eight half floats are 16 bytes.
+        _mm512_cvtph_ps(unsafe { halves(low.cast(), high.cast()) })
+    }
+}
+
+impl LoadPair for bf16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn load_pair(low: *const Self, high: *const Self) -> __m512 {
+        // SAFETY: the caller's promise; eight half floats are 16 bytes.
+        let halves = unsafe { halves(low.cast(), high.cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512; 16 bytes are readable at both places.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn halves(low: *const __m128i, high: *const __m128i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let low = _mm256_castsi128_si256(_mm_loadu_si128(low));
+        _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(high))
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn join(low: __m256i, high: __m256i) -> __m512i {
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn join_floats(low: __m256, high: __m256) -> __m512 {
+    _mm512_castsi512_ps(join(_mm256_castps_si256(low), _mm256_castps_si256(high)))
+}
+
+/// The lower and the upper half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn split(pair: __m512) -> [__m256; 2] {
+    let high = _mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(pair));
+    [_mm512_castps512_ps256(pair), _mm256_castsi256_ps(high)]
+}
+
+/// Eight floats, twice.
+///
+/// # Safety
+/// The CPU has AVX-512; eight floats are readable there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn twice(source: *const f32) -> __m512 {
+    // SAFETY: the caller's promise.
+    let eight = unsafe { _mm256_loadu_ps(source) };
+    _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(eight)))
+}
+
+/// Four activations in each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn broadcast(quad: [i8; 4]) -> __m512i {
+    _mm512_set1_epi32(i32::from_le_bytes(quad.map(i8::cast_unsigned)))
+}
+
+/// The first lanes, as many as fit.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn store(lanes: __m512, out: &mut [f32]) {
+    let count = PAIR.min(out.len());
+    // Shifted by at most 15, since at least one fits: a matrix has no columns without a width.
+    let mask = u16::MAX >> (PAIR - count.max(1));
+    assert!(count > 0);
+    // SAFETY: asserted: the mask leaves as many lanes as `out` has room for.
+    unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask, lanes) };
+}
+
+/// The bytes of the first group and of the second, which is the first once more where a matrix
+/// ends with an odd one.
+fn pair_of(groups: &[u8], group_bytes: usize) -> [&[u8]; 2] {
+    let (first, second) = groups.split_at(group_bytes);
+    [first, if second.is_empty() { first } else { second }]
+}
