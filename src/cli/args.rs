@@ -433,6 +433,9 @@ struct BenchArgs {
     /// Seed of synthetic weights and of the tokens that are read
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
+    /// Measure each row once more and say where its time goes, by operation
+    #[arg(long, conflicts_with = "csv")]
+    profile: bool,
     /// One JSON object
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -461,6 +464,7 @@ impl BenchArgs {
             depths: self.depth,
             batches: self.batch,
             repeats: self.repeats,
+            profile: self.profile,
             max_num_batched_tokens: self.max_num_batched_tokens,
             kv_cache_dtype: self.kv_cache_dtype.into(),
             seed: self.seed,

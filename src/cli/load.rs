@@ -12,6 +12,7 @@ use crate::cli::{machine, progress, report};
 use crate::engine::EngineConfig;
 use crate::hub::{Hub, Selection};
 use crate::model::{KvDtype, weights::Quantization};
+use crate::ops::instruction_set;
 use crate::pipeline::load::{LoadOptions, Loaded};
 
 #[derive(Debug, Clone)]
@@ -135,9 +136,11 @@ fn load_one(
     let loaded = crate::pipeline::load::load(&options);
     bar.finish_and_clear();
     let loaded = loaded.with_context(|| format!("cannot load {}", model.source.name()))?;
+    machine::warn_of_distrusted_kernels();
     let facts = &loaded.facts;
     tracing::info!(
-        "loaded {} in {:.2} s: {:?}, {:.2}B parameters, {} ({}), context {}, cache for {} tokens",
+        "loaded {} in {:.2} s: {:?}, {:.2}B parameters, {} ({}), context {}, cache for {} tokens, \
+         {} kernels",
         model.source.name(),
         facts.load_time.as_secs_f64(),
         facts.architecture,
@@ -146,6 +149,7 @@ fn load_one(
         facts.quantization,
         facts.max_model_len,
         facts.kv_cache_tokens,
+        instruction_set(),
     );
     Ok(loaded)
 }

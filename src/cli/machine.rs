@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::ops::{distrusted_instruction_set, instruction_set};
+
 /// Bytes that a process can still take: what the kernel calls available, or what is left of the
 /// tightest control group above this process. `None` where neither can be read.
 pub(super) fn available_memory() -> Option<u64> {
@@ -90,6 +92,16 @@ pub(super) fn cpu_features() -> Vec<&'static str> {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let known: [(&'static str, bool); 0] = [];
     known.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
+}
+
+/// What makes a fast machine slow must not stay unsaid.
+pub(super) fn warn_of_distrusted_kernels() {
+    if let Some(name) = distrusted_instruction_set() {
+        tracing::warn!(
+            "the kernels for {name} make wrong numbers on this processor; those for {} are used",
+            instruction_set()
+        );
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use kernels::{
 };
 
 use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
+use super::profile::timed;
 use super::storage::{f32_slice, floats, floats_mut};
 
 /// The rows of a step as the cache sees them.
@@ -70,7 +71,10 @@ fn kv_shape(layout: &Layout) -> Result<KvShape> {
 /// Stores `rows`, `[num_rows, num_kv_heads * head_dim]`, in the batch's slots of `cache`,
 /// `[num_blocks, num_kv_heads, block_size, head_dim]`.
 pub fn write_kv(cache: &Tensor, rows: &Tensor, batch: &PagedBatch) -> Result<()> {
-    cache.inplace_op2(rows, &WriteKv { slots: &batch.slots })
+    timed(
+        || "writing keys and values",
+        || cache.inplace_op2(rows, &WriteKv { slots: &batch.slots }),
+    )
 }
 
 struct WriteKv<'a> {
@@ -104,7 +108,7 @@ pub fn paged_attention(
     values: &Tensor,
     batch: &PagedBatch,
 ) -> Result<Tensor> {
-    queries.apply_op3_no_bwd(keys, values, &Attention { batch })
+    timed(|| "attention", || queries.apply_op3_no_bwd(keys, values, &Attention { batch }))
 }
 
 struct Attention<'a> {

@@ -14,6 +14,7 @@ use candle_core::{
 use kernels::{Columns, Floats, KernelTable, LinearArgs};
 
 use super::parallel::{for_each, for_each_chunk, rows_per_chunk};
+use super::profile::timed;
 use super::storage::{f32_slice, f32_slice_mut};
 use super::weight::{Packed, Storage, Weight};
 
@@ -45,12 +46,12 @@ impl Linear {
     /// `[num_rows, k]` to `[num_rows, n]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match &self.matrix {
-            Matrix::Candle(matrix) => matrix.forward(x)?,
+            Matrix::Candle(matrix) => timed(|| "product, Candle's", || matrix.forward(x))?,
             Matrix::Packed(matrix) => {
                 let [y] = Packed::products([matrix], x)?;
                 y
             }
-            Matrix::Dense(matrix) => x.apply_op1_no_bwd(matrix)?,
+            Matrix::Dense(matrix) => timed(|| matrix.name(), || x.apply_op1_no_bwd(matrix))?,
         };
         self.add_bias(y)
     }
@@ -73,7 +74,7 @@ impl Linear {
 
     fn add_bias(&self, y: Tensor) -> Result<Tensor> {
         if let Some(bias) = &self.bias {
-            y.inplace_op2(bias, &AddBias)?;
+            timed(|| "bias", || y.inplace_op2(bias, &AddBias))?;
         }
         Ok(y)
     }
@@ -94,6 +95,14 @@ impl Matrix {
 /// Unquantized weights in host memory.
 #[derive(Debug)]
 struct Dense(Arc<QTensor>);
+
+impl Dense {
+    /// For a profile.
+    fn name(&self) -> String {
+        let (dtype, dims) = (self.0.dtype(), self.0.shape().dims());
+        format!("product, {dtype:?}, {} to {}", dims[1], dims[0])
+    }
+}
 
 /// Weight rows that a thread takes at a time: with `k` of 8,192 and 16 bits, 256 KiB, which stays
 /// in the second-level cache while the activation rows pass.
@@ -168,12 +177,13 @@ impl Embedding {
 
     /// `[token_ids.len(), hidden_size]`, `f32`. An id outside the vocabulary is an error.
     pub fn forward(&self, token_ids: &[u32]) -> Result<Tensor> {
-        match &self.table.storage {
+        let look_up = || match &self.table.storage {
             Storage::Candle(table) => {
                 table.embedding(&Tensor::from_slice(token_ids, token_ids.len(), &Device::Cpu)?)
             }
             Storage::Packed(table) => table.rows(token_ids.iter().map(|&id| id as usize)),
-        }
+        };
+        timed(|| "embedding", look_up)
     }
 }
 

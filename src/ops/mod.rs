@@ -7,6 +7,7 @@ mod attention;
 mod linear;
 mod packed;
 mod parallel;
+mod profile;
 mod rows;
 mod storage;
 mod weight;
@@ -15,5 +16,19 @@ pub use attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
 pub use kernels::{HEAD_DIM_MAX as ATTENTION_HEAD_DIM_MAX, RopeLayout};
 pub use linear::{Embedding, Linear};
 pub use parallel::num_threads;
+pub use profile::{OperationTime, profiled};
 pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};
 pub use weight::Weight;
+
+use ::kernels::KernelTable;
+
+/// Name of the instruction set whose kernels compute.
+pub fn instruction_set() -> &'static str {
+    KernelTable::detect().name()
+}
+
+/// Name of one that this processor has too, but whose kernels made wrong numbers when they were
+/// tried, so that they are not used.
+pub fn distrusted_instruction_set() -> Option<&'static str> {
+    KernelTable::distrusted()
+}

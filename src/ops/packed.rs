@@ -8,6 +8,7 @@ use kernels::{
 };
 
 use super::parallel::{for_each, for_each_chunk, num_threads};
+use super::profile::timed;
 use super::storage::f32_slice;
 use super::weight::Packed;
 
@@ -23,27 +24,16 @@ impl Packed {
         }
         let (storage, layout) = x.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("packed weights are on the CPU") };
-        let rows = Rounded::new(f32_slice(storage, layout)?, k, &matrices);
-        let mut products = matrices.map(|matrix| vec![0f32; num_rows * matrix.n]);
-        let columns = matrices.iter().zip(&mut products).flat_map(|(&matrix, out)| {
-            let width = weights_per_chunk(matrix);
-            let columns = Columns::split(out, matrix.n, width).enumerate();
-            columns.map(move |(index, columns)| (matrix, index * width, columns))
-        });
-        let table = KernelTable::detect();
-        for_each(columns, |(matrix, first, mut columns)| {
-            let weights = matrix.groups(first, columns.width());
-            match matrix.format {
-                PackedFormat::Blocks(format) => {
-                    let args = QuantizedLinearArgs { format, weights, rows: &rows.blocks, k };
-                    table.quantized_linear(&args, &mut columns);
-                }
-                PackedFormat::Supers(format) => {
-                    let args = SuperLinearArgs { format, weights, rows: &rows.supers, k };
-                    table.super_linear(&args, &mut columns);
-                }
-            }
-        });
+        let x = f32_slice(storage, layout)?;
+        let rows = timed(|| "rounding to 8 bits", || Rounded::new(x, k, &matrices));
+        let products = timed(
+            || name_of(&matrices),
+            || {
+                let mut products = matrices.map(|matrix| vec![0f32; num_rows * matrix.n]);
+                rows.multiply(matrices, &mut products);
+                products
+            },
+        );
         let mut tensors = Vec::with_capacity(N);
         for (matrix, products) in matrices.iter().zip(products) {
             tensors.push(Tensor::from_vec(products, (num_rows, matrix.n), &Device::Cpu)?);
@@ -77,6 +67,30 @@ impl Rounded {
         });
         Self { blocks, supers }
     }
+
+    /// Products of the rows with several matrices, `[num_rows, n]` each.
+    fn multiply<const N: usize>(&self, matrices: [&Packed; N], products: &mut [Vec<f32>; N]) {
+        let columns = matrices.iter().zip(products).flat_map(|(&matrix, out)| {
+            let width = weights_per_chunk(matrix);
+            let columns = Columns::split(out, matrix.n, width).enumerate();
+            columns.map(move |(index, columns)| (matrix, index * width, columns))
+        });
+        let table = KernelTable::detect();
+        for_each(columns, |(matrix, first, mut columns)| {
+            let weights = matrix.groups(first, columns.width());
+            match matrix.format {
+                PackedFormat::Blocks(format) => {
+                    let args =
+                        QuantizedLinearArgs { format, weights, rows: &self.blocks, k: matrix.k };
+                    table.quantized_linear(&args, &mut columns);
+                }
+                PackedFormat::Supers(format) => {
+                    let args = SuperLinearArgs { format, weights, rows: &self.supers, k: matrix.k };
+                    table.super_linear(&args, &mut columns);
+                }
+            }
+        });
+    }
 }
 
 /// Weight rows that a thread takes at a time: few enough that they stay in the second-level cache
@@ -88,4 +102,12 @@ fn weights_per_chunk(matrix: &Packed) -> usize {
     const PANEL: usize = 4 * GROUP;
     let share = matrix.n / (CHUNKS_PER_THREAD * num_threads());
     share.min(BYTES_MAX / matrix.row_bytes()).max(1).next_multiple_of(PANEL)
+}
+
+/// For a profile: the formats, and the lengths of rows and of products.
+fn name_of(matrices: &[&Packed]) -> String {
+    let mut formats: Vec<_> = matrices.iter().map(|matrix| matrix.format_name()).collect();
+    formats.dedup();
+    let sizes: Vec<_> = matrices.iter().map(|matrix| matrix.n.to_string()).collect();
+    format!("product, {}, {} to {}", formats.join(" and "), matrices[0].k, sizes.join(" + "))
 }

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, InplaceOp2, InplaceOp3, Layout, Result,
 use kernels::{KernelTable, RmsNormArgs, RopeArgs, RopeLayout};
 
 use super::parallel::{for_each_chunk, rows_per_chunk};
+use super::profile::timed;
 use super::storage::{f32_slice, f32_slice_mut};
 
 /// Root mean square norm over the last dimension of its weight's length.
@@ -21,7 +22,7 @@ impl RmsNorm {
 
     /// `x` is any whole number of rows of `n`, so it also norms the heads of a row one by one.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op2_no_bwd(&self.weight, self)
+        timed(|| "norm", || x.apply_op2_no_bwd(&self.weight, self))
     }
 }
 
@@ -61,7 +62,8 @@ pub struct Rotation {
 
 /// Rotates the heads of `x`, `[num_rows, num_heads * head_dim]`, in place.
 pub fn apply_rope(x: &Tensor, rotation: &Rotation) -> Result<()> {
-    x.inplace_op3(&rotation.cos, &rotation.sin, &Rope { layout: rotation.layout })
+    let rope = Rope { layout: rotation.layout };
+    timed(|| "rope", || x.inplace_op3(&rotation.cos, &rotation.sin, &rope))
 }
 
 struct Rope {
@@ -107,7 +109,7 @@ impl InplaceOp3 for Rope {
 
 /// `silu(gate) * up`.
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.apply_op2_no_bwd(up, &SiluMul)
+    timed(|| "activation", || gate.apply_op2_no_bwd(up, &SiluMul))
 }
 
 struct SiluMul;
@@ -139,7 +141,7 @@ impl CustomOp2 for SiluMul {
 
 /// Adds `other` to `x` in place: the residual stream is one buffer for the whole step.
 pub fn add_rows(x: &Tensor, other: &Tensor) -> Result<()> {
-    x.inplace_op2(other, &AddRows)
+    timed(|| "residual sum", || x.inplace_op2(other, &AddRows))
 }
 
 struct AddRows;

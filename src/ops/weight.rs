@@ -147,6 +147,10 @@ impl Packed {
         Ok(Self { format, n, k, bytes })
     }
 
+    pub(super) fn format_name(&self) -> String {
+        format!("{:?}", ggml_dtype(self.format))
+    }
+
     pub(super) fn row_bytes(&self) -> usize {
         self.k / self.format.block_len() * self.format.block_bytes()
     }

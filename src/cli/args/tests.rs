@@ -29,7 +29,7 @@ fn bench_takes_lists_and_has_the_stated_defaults() {
     let Ok(Command::Bench(options)) = parse("bench --model smollm2-135m") else { panic!() };
     assert_eq!((options.prompt_tokens, options.generate), (vec![512], vec![128]));
     assert_eq!((options.depths, options.batches, options.repeats), (vec![0], vec![1], 3));
-    assert_eq!(options.format, Format::Table);
+    assert_eq!((options.format, options.profile), (Format::Table, false));
 
     let line = "bench --synthetic deepseek-r1-distill-qwen-7b --depth 0,4096 --batch 1,4 --csv";
     let Ok(Command::Bench(options)) = parse(line) else { panic!() };
@@ -58,6 +58,7 @@ fn usage_errors_name_the_flag() {
         ("bench", "--model"),
         ("bench --model smollm2-135m --synthetic smollm2-135m", "--synthetic"),
         ("bench --model smollm2-135m --batch 0", "--batch"),
+        ("bench --model smollm2-135m --profile --csv", "--csv"),
         ("bench --model smollm2-135m --quantize q9", "q4_k_m"),
         ("bench --model smollm2-135m --json --csv", "--csv"),
         ("models pull smollm2-135m:q8_0", "it has q4_1"),

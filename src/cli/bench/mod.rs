@@ -24,7 +24,7 @@ use crate::model::{
     synthetic::Synthetic,
     weights::{LoadOptions, Quantization, TensorMap},
 };
-use crate::ops::num_threads;
+use crate::ops::{OperationTime, num_threads, profiled};
 
 use self::runner::{Runner, Workload};
 
@@ -36,6 +36,7 @@ pub(super) struct BenchOptions {
     pub depths: Vec<usize>,
     pub batches: Vec<usize>,
     pub repeats: usize,
+    pub profile: bool,
     pub max_num_batched_tokens: usize,
     pub kv_cache_dtype: KvDtype,
     pub seed: u64,
@@ -81,6 +82,15 @@ struct Row {
     step_bytes: Option<f64>,
     /// Bytes a second that the memory gave beside each repeat, for decode.
     bandwidths: Vec<f64>,
+    profile: Option<Profile>,
+}
+
+/// Where the time of one more repeat went.
+#[derive(Debug)]
+struct Profile {
+    total: Duration,
+    /// The longest first; what they leave of the total is outside of operations.
+    operations: Vec<OperationTime>,
 }
 
 struct Model {
@@ -97,6 +107,7 @@ pub(super) fn run(options: &BenchOptions, hub: &Hub) -> anyhow::Result<()> {
             "this is an unoptimized build; its figures say nothing (cargo run --release)"
         );
     }
+    machine::warn_of_distrusted_kernels();
     // The download, if there is one, is not part of loading.
     let path = match &options.model {
         BenchModel::Checkpoint(model) => Some(model.source.locate(hub)?),
@@ -246,13 +257,23 @@ fn row(
     peak: &mut Peak,
 ) -> anyhow::Result<Row> {
     runner.warm_up(workload)?;
-    let mut row = Row { workload, seconds: Vec::new(), step_bytes: None, bandwidths: Vec::new() };
+    let mut row = Row {
+        workload,
+        seconds: Vec::new(),
+        step_bytes: None,
+        bandwidths: Vec::new(),
+        profile: None,
+    };
     for _ in 0..options.repeats {
         row.seconds.push(runner.run(workload)?.as_secs_f64());
         if let Workload::Decode { .. } = workload {
             let bandwidth = peak.without(|| bandwidth::measure(num_threads()));
             row.bandwidths.push(bandwidth.context("cannot measure the memory's bandwidth")?);
         }
+    }
+    if options.profile {
+        let (total, operations) = profiled(|| runner.run(workload));
+        row.profile = Some(Profile { total: total?, operations });
     }
     if let Workload::Decode { .. } = workload {
         row.step_bytes = Some(read_bytes as f64 + runner.mean_kv_bytes(workload));

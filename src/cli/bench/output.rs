@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::cli::{
-    bench::{Report, Row, runner::Workload},
+    bench::{Profile, Report, Row, runner::Workload},
     machine, report,
 };
 use crate::model::KvDtype;
+use crate::ops::instruction_set;
 
 /// Figures of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,13 +32,20 @@ impl Figures {
         let decode = matches!(row.workload, Workload::Decode { .. });
         let steps = row.workload.tokens() as f64;
         Self {
-            test: if decode { "decode" } else { "prefill" },
+            test: Self::test(row.workload),
             median: median(&rates),
             min: rates.iter().copied().fold(f64::INFINITY, f64::min),
             max: rates.iter().copied().fold(0.0, f64::max),
             first_token_ms: (!decode).then_some(seconds * 1e3),
             reached: row.step_bytes.map(|bytes| bytes * steps / seconds),
             available: (!row.bandwidths.is_empty()).then(|| median(&row.bandwidths)),
+        }
+    }
+
+    fn test(workload: Workload) -> &'static str {
+        match workload {
+            Workload::Prefill { .. } => "prefill",
+            Workload::Decode { .. } => "decode",
         }
     }
 
@@ -80,7 +88,52 @@ pub(super) fn table(report: &Report) -> String {
             optional(figures.share(), &|share| format!("{:.0} %", share * 100.0)),
         ]);
     }
-    facts_table(report) + "\n" + &report::table(&rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9])
+    let mut text = facts_table(report) + "\n" + &report::table(&rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    for row in &report.rows {
+        if let Some(profile) = &row.profile {
+            text += &profile_table(row.workload, profile);
+        }
+    }
+    text
+}
+
+fn profile_table(workload: Workload, profile: &Profile) -> String {
+    let test = Figures::test(workload);
+    let (tokens, batch, depth) = (workload.tokens(), workload.batch(), workload.depth());
+    let header = ["operation", "calls", "ms", "share"].map(str::to_owned).to_vec();
+    let operations = profile.lines().map(|line| {
+        let calls = line.calls.map_or_else(|| "-".to_owned(), |calls| calls.to_string());
+        let ms = format!("{:.2}", line.seconds * 1e3);
+        vec![line.name.to_owned(), calls, ms, format!("{:.1} %", line.share * 100.0)]
+    });
+    let rows: Vec<_> = std::iter::once(header).chain(operations).collect();
+    let table = report::table(&rows, &[1, 2, 3]);
+    format!("\n{test} of {tokens}, batch {batch}, depth {depth}:\n{table}")
+}
+
+struct ProfileLine<'a> {
+    name: &'a str,
+    calls: Option<u64>,
+    seconds: f64,
+    share: f64,
+}
+
+impl Profile {
+    /// Each operation, and then the rest.
+    fn lines(&self) -> impl Iterator<Item = ProfileLine<'_>> {
+        let total = self.total.as_secs_f64();
+        let line = move |name, calls, seconds: f64| ProfileLine {
+            name,
+            calls,
+            seconds,
+            share: seconds / total,
+        };
+        let known: f64 = self.operations.iter().map(|o| o.total.as_secs_f64()).sum();
+        let operations = self.operations.iter();
+        let operations =
+            operations.map(move |o| line(&o.name, Some(o.calls), o.total.as_secs_f64()));
+        operations.chain(std::iter::once(line("rest", None, total - known)))
+    }
 }
 
 fn facts_table(report: &Report) -> String {
@@ -101,6 +154,7 @@ fn facts_table(report: &Report) -> String {
         ("weights", weights),
         ("keys and values", dtype_name(report.kv_cache_dtype).to_owned()),
         ("processor", format!("{} ({features})", machine::cpu_name())),
+        ("kernels", instruction_set().to_owned()),
         ("threads", report.threads.to_string()),
         ("load time", format!("{:.2} s", report.load_time.as_secs_f64())),
         ("peak memory", peak),
@@ -124,6 +178,7 @@ pub(super) fn json(report: &Report) -> String {
         "kv_cache_dtype": dtype_name(report.kv_cache_dtype),
         "processor": machine::cpu_name(),
         "features": machine::cpu_features(),
+        "kernels": instruction_set(),
         "threads": report.threads,
         "load_s": report.load_time.as_secs_f64(),
         "peak_memory_bytes": report.peak_memory,
@@ -146,7 +201,20 @@ fn row_json(row: &Row) -> Value {
         "memory_bytes_per_s": figures.available,
         "memory_share": figures.share(),
         "seconds": row.seconds,
+        "profile": row.profile.as_ref().map(profile_json),
     })
+}
+
+fn profile_json(profile: &Profile) -> Value {
+    let lines = profile.lines().map(|line| {
+        json!({
+            "operation": line.name,
+            "calls": line.calls,
+            "seconds": line.seconds,
+            "share": line.share,
+        })
+    });
+    lines.collect()
 }
 
 /// Each line stands alone: lines of several runs can be put under one header.
@@ -196,6 +264,7 @@ mod tests {
     use super::*;
     use crate::cli::models;
     use crate::hub;
+    use crate::ops::OperationTime;
     use std::time::Duration;
 
     fn report() -> Report {
@@ -205,12 +274,14 @@ mod tests {
             seconds: vec![2.0, 1.0, 4.0],
             step_bytes: None,
             bandwidths: Vec::new(),
+            profile: None,
         };
         let decode = Row {
             workload: Workload::Decode { batch: 1, depth: 4096, tokens: 10 },
             seconds: vec![0.5, 1.0],
             step_bytes: Some(3e9),
             bandwidths: vec![50e9, 70e9, 60e9],
+            profile: None,
         };
         Report {
             model: "a, model".to_owned(),
@@ -240,6 +311,29 @@ mod tests {
         // 10 steps of 3 GB in 0.75 s, of 60 GB/s.
         assert_eq!((decode.reached, decode.available), (Some(40e9), Some(60e9)));
         assert!((decode.share().expect("decode") - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_profile_says_what_operations_leave_of_the_total() {
+        let mut report = report();
+        let operation = |name: &str, ms| OperationTime {
+            name: name.to_owned(),
+            calls: 28,
+            total: Duration::from_millis(ms),
+        };
+        report.rows[1].profile = Some(Profile {
+            total: Duration::from_millis(200),
+            operations: vec![operation("attention", 120), operation("norm", 30)],
+        });
+        let text = table(&report);
+        let (_, profile) =
+            text.split_once("\n\ndecode of 10, batch 1, depth 4096:\n").expect("one");
+        let shares: Vec<_> = profile.lines().map(|line| line.split("  ").last()).collect();
+        assert_eq!(shares[1..], [Some("60.0 %"), Some("15.0 %"), Some("25.0 %")], "{text}");
+        let value: Value = serde_json::from_str(&json(&report)).expect("JSON");
+        assert_eq!(value["rows"][0]["profile"], Value::Null);
+        assert_eq!(value["rows"][1]["profile"][2]["operation"], "rest");
+        assert_eq!(value["rows"][1]["profile"][0]["share"], 0.6);
     }
 
     #[test]
