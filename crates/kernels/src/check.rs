@@ -134,6 +134,17 @@ mod tests {
     use super::*;
     use crate::{avx2, scalar};
 
+    #[test]
+    fn the_tables_of_this_cpu_agree() {
+        let (Some(narrow), Some(wide)) = (KernelTable::avx2(), KernelTable::avx512()) else {
+            eprintln!("skipped: this CPU has no AVX-512 with VNNI");
+            return;
+        };
+        assert!(agree(wide, narrow));
+        assert_eq!(KernelTable::detect().name, wide.name);
+        assert_eq!(KernelTable::distrusted(), None);
+    }
+
     fn wrong_in_one_way(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
         scalar::super_linear(args, out);
         if args.format == SuperFormat::Q6K && out.num_rows() == 4 {
