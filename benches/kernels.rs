@@ -250,7 +250,8 @@ impl Bench {
         let macs = share(work.byte_macs, self.macs);
         writeln!(
             io::stdout(),
-            "{name:36} {ours:>10.1?} {candle:>10.1?} {ratio:>6.2}x {scalar:>8} {memory:>10} {macs:>8}"
+            "{name:36} {ours:>10.1?} {candle:>10.1?} {ratio:>6.2}x {scalar:>8} {memory:>10} \
+             {macs:>8}"
         )?;
         Ok(())
     }

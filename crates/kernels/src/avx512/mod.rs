@@ -117,11 +117,9 @@ fn broadcast(quad: [i8; 4]) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn store(lanes: __m512, out: &mut [f32]) {
-    let count = PAIR.min(out.len());
-    // Shifted by at most 15, since at least one fits: a matrix has no columns without a width.
-    let mask = u16::MAX >> (PAIR - count.max(1));
-    assert!(count > 0);
-    // SAFETY: asserted: the mask leaves as many lanes as `out` has room for.
+    assert!(!out.is_empty(), "columns have a width");
+    let mask = u16::MAX >> (PAIR - PAIR.min(out.len()));
+    // SAFETY: the mask leaves as many lanes as `out` has room for.
     unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask, lanes) };
 }
 

@@ -119,12 +119,17 @@ impl Blocks {
     }
 
     /// # Safety
-    /// As [`Self::head`]; `half` is 0 or 1, `Q` 0 to 3 and `step` 0 to 7.
+    /// As [`Self::head`]; `half` is 0 or 1 and `step` 0 to 7.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn step<F: Format, const Q: usize>(&self, half: usize, step: usize) -> __m512i {
+    unsafe fn steps<F: Format>(&self, half: usize, step: usize) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
-        unsafe { join(F::step::<Q>(self.0[0], half, step), F::step::<Q>(self.0[1], half, step)) }
+        let [low, high] = self.0.map(|block| unsafe { F::steps(block, half, step) });
+        let mut steps = [_mm512_setzero_si512(); 4];
+        for (joined, (low, high)) in steps.iter_mut().zip(low.into_iter().zip(high)) {
+            *joined = join(low, high);
+        }
+        steps
     }
 }
 
@@ -153,12 +158,7 @@ fn direct<F: Format, const R: usize>(
         let mut dots = [_mm512_setzero_si512(); R];
         for half in 0..2 {
             // SAFETY: as above; a half has four sub-blocks.
-            unsafe {
-                sub_block::<F, R, 0>(&blocks, half, &head, rows, &mut dots);
-                sub_block::<F, R, 1>(&blocks, half, &head, rows, &mut dots);
-                sub_block::<F, R, 2>(&blocks, half, &head, rows, &mut dots);
-                sub_block::<F, R, 3>(&blocks, half, &head, rows, &mut dots);
-            }
+            unsafe { sub_blocks::<F, R>(&blocks, half, &head, rows, &mut dots) };
         }
         for ((sum, dot), row) in sums.iter_mut().zip(dots).zip(rows) {
             *sum = add_block::<F>(*sum, dot, &head, row);
@@ -167,34 +167,37 @@ fn direct<F: Format, const R: usize>(
     out[..R].copy_from_slice(&sums);
 }
 
-/// Adds the scaled products of sub-block `4 * half + Q`.
+/// Adds the scaled products of the four sub-blocks of a half.
 ///
 /// # Safety
 /// As [`Blocks::head`]; `half` is 0 or 1.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sub_block<F: Format, const R: usize, const Q: usize>(
+unsafe fn sub_blocks<F: Format, const R: usize>(
     blocks: &Blocks,
     half: usize,
     head: &Head,
     rows: &[SuperRow; R],
     dots: &mut [__m512i; R],
 ) {
-    let sub = 4 * half + Q;
     let parts = STEPS / steps_of_scale::<F>();
     for part in 0..parts {
-        let mut products = [_mm512_setzero_si512(); R];
+        let mut products = [[_mm512_setzero_si512(); R]; 4];
         for step in part * steps_of_scale::<F>()..(part + 1) * steps_of_scale::<F>() {
             // SAFETY: the caller's promise.
-            let weights = unsafe { blocks.step::<F, Q>(half, step) };
-            for (products, row) in products.iter_mut().zip(rows) {
-                let x = broadcast(row.quants.as_chunks().0[sub * STEPS + step]);
-                *products = _mm512_dpbusd_epi32(*products, weights, x);
+            let weights = unsafe { blocks.steps::<F>(half, step) };
+            for (sub, (products, weights)) in products.iter_mut().zip(weights).enumerate() {
+                for (products, row) in products.iter_mut().zip(rows) {
+                    let x = broadcast(row.quants.as_chunks().0[(4 * half + sub) * STEPS + step]);
+                    *products = _mm512_dpbusd_epi32(*products, weights, x);
+                }
             }
         }
-        let scale = head.scales[parts * sub + part];
-        for (dot, products) in dots.iter_mut().zip(products) {
-            *dot = _mm512_add_epi32(*dot, _mm512_mullo_epi32(products, scale));
+        for (sub, products) in products.into_iter().enumerate() {
+            let scale = head.scales[parts * (4 * half + sub) + part];
+            for (dot, products) in dots.iter_mut().zip(products) {
+                *dot = _mm512_add_epi32(*dot, _mm512_mullo_epi32(products, scale));
+            }
         }
     }
 }
@@ -314,11 +317,9 @@ impl Panel {
         for (half, steps) in halves.iter_mut().enumerate() {
             for step in 0..STEPS {
                 // SAFETY: as above; a half has four sub-blocks of eight steps.
-                unsafe {
-                    steps[step] = blocks.step::<F, 0>(half, step);
-                    steps[STEPS + step] = blocks.step::<F, 1>(half, step);
-                    steps[2 * STEPS + step] = blocks.step::<F, 2>(half, step);
-                    steps[3 * STEPS + step] = blocks.step::<F, 3>(half, step);
+                let unpacked = unsafe { blocks.steps::<F>(half, step) };
+                for (sub, unpacked) in unpacked.into_iter().enumerate() {
+                    steps[sub * STEPS + step] = unpacked;
                 }
             }
         }

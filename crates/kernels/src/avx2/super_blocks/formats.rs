@@ -54,11 +54,12 @@ pub(crate) trait Format {
     /// The CPU has AVX2 and F16C; `block` is that of eight rows.
     unsafe fn head(block: *const __m256i) -> Head;
 
-    /// Elements `[4 step, 4 step + 4)` of sub-block `4 * half + Q` as unsigned bytes.
+    /// Elements `[4 step, 4 step + 4)` of the four sub-blocks of a half, which share words, as
+    /// unsigned bytes.
     ///
     /// # Safety
-    /// As [`Self::head`]; `half` is 0 or 1, `Q` 0 to 3 and `step` 0 to 7.
-    unsafe fn step<const Q: usize>(block: *const __m256i, half: usize, step: usize) -> __m256i;
+    /// As [`Self::head`]; `half` is 0 or 1 and `step` 0 to 7.
+    unsafe fn steps(block: *const __m256i, half: usize, step: usize) -> [__m256i; 4];
 }
 
 pub(crate) struct Q2K;
@@ -82,9 +83,9 @@ impl Format for Q4K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn step<const Q: usize>(block: *const __m256i, half: usize, step: usize) -> __m256i {
+    unsafe fn steps(block: *const __m256i, half: usize, step: usize) -> [__m256i; 4] {
         // SAFETY: the caller's promise: 32 words of nibbles follow four of scales.
-        unsafe { nibbles::<Q>(block.add(4), half, step) }
+        unsafe { nibbles(block.add(4), half, step) }
     }
 }
 
@@ -103,13 +104,18 @@ impl Format for Q5K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn step<const Q: usize>(block: *const __m256i, half: usize, step: usize) -> __m256i {
+    unsafe fn steps(block: *const __m256i, half: usize, step: usize) -> [__m256i; 4] {
         // SAFETY: the caller's promise: 8 words of high bits and 32 of nibbles follow four.
-        let (low, bits) =
-            unsafe { (nibbles::<Q>(block.add(12), half, step), load(block, 4 + step)) };
-        let shift = _mm_cvtsi32_si128((4 * half + Q) as i32);
-        let bit = _mm256_and_si256(_mm256_srl_epi16(bits, shift), _mm256_set1_epi8(1));
-        _mm256_or_si256(low, _mm256_slli_epi16::<4>(bit))
+        let (low, bits) = unsafe { (nibbles(block.add(12), half, step), load(block, 4 + step)) };
+        let bits = _mm256_srl_epi16(bits, _mm_cvtsi32_si128(4 * half as i32));
+        let sixteen = _mm256_set1_epi8(16);
+        let high = [
+            _mm256_and_si256(_mm256_slli_epi16::<4>(bits), sixteen),
+            _mm256_and_si256(_mm256_slli_epi16::<3>(bits), sixteen),
+            _mm256_and_si256(_mm256_slli_epi16::<2>(bits), sixteen),
+            _mm256_and_si256(_mm256_slli_epi16::<1>(bits), sixteen),
+        ];
+        or(low, high)
     }
 }
 
@@ -131,23 +137,27 @@ impl Format for Q6K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn step<const Q: usize>(block: *const __m256i, half: usize, step: usize) -> __m256i {
+    unsafe fn steps(block: *const __m256i, half: usize, step: usize) -> [__m256i; 4] {
         // SAFETY: the caller's promise: a half is 8 words of high bits and 16 of nibbles.
-        let (low, high) = unsafe {
+        let (first, second, high) = unsafe {
             let words = block.byte_add(16).add(4 + 24 * half);
-            (load(words, 8 + Q % 2 * 8 + step), load(words, step))
+            (load(words, 8 + step), load(words, 16 + step), load(words, step))
         };
-        let low = if Q < 2 { low } else { _mm256_srli_epi16::<4>(low) };
-        let high = match Q {
-            0 => _mm256_slli_epi16::<4>(high),
-            1 => _mm256_slli_epi16::<2>(high),
-            2 => high,
-            _ => _mm256_srli_epi16::<2>(high),
-        };
-        _mm256_or_si256(
-            _mm256_and_si256(low, _mm256_set1_epi8(0x0f)),
-            _mm256_and_si256(high, _mm256_set1_epi8(0x30)),
-        )
+        let nibble = _mm256_set1_epi8(0x0f);
+        let two = _mm256_set1_epi8(0x30);
+        let low = [
+            _mm256_and_si256(first, nibble),
+            _mm256_and_si256(second, nibble),
+            _mm256_and_si256(_mm256_srli_epi16::<4>(first), nibble),
+            _mm256_and_si256(_mm256_srli_epi16::<4>(second), nibble),
+        ];
+        let high = [
+            _mm256_and_si256(_mm256_slli_epi16::<4>(high), two),
+            _mm256_and_si256(_mm256_slli_epi16::<2>(high), two),
+            _mm256_and_si256(high, two),
+            _mm256_and_si256(_mm256_srli_epi16::<2>(high), two),
+        ];
+        or(low, high)
     }
 }
 
@@ -182,15 +192,21 @@ impl Format for Q3K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn step<const Q: usize>(block: *const __m256i, half: usize, step: usize) -> __m256i {
+    unsafe fn steps(block: *const __m256i, half: usize, step: usize) -> [__m256i; 4] {
         // SAFETY: the caller's promise: 8 words of high bits and 16 of quants follow three.
         let (low, bits) = unsafe {
             let words = block.byte_add(16);
-            (twos::<Q>(words.add(11), half, step), load(words, 3 + step))
+            (twos(words.add(11), half, step), load(words, 3 + step))
         };
-        let shift = _mm_cvtsi32_si128((4 * half + Q) as i32);
-        let bit = _mm256_and_si256(_mm256_srl_epi16(bits, shift), _mm256_set1_epi8(1));
-        _mm256_or_si256(low, _mm256_slli_epi16::<2>(bit))
+        let bits = _mm256_srl_epi16(bits, _mm_cvtsi32_si128(4 * half as i32));
+        let four = _mm256_set1_epi8(4);
+        let high = [
+            _mm256_and_si256(_mm256_slli_epi16::<2>(bits), four),
+            _mm256_and_si256(_mm256_slli_epi16::<1>(bits), four),
+            _mm256_and_si256(bits, four),
+            _mm256_and_si256(_mm256_srli_epi16::<1>(bits), four),
+        ];
+        or(low, high)
     }
 }
 
@@ -223,41 +239,56 @@ impl Format for Q2K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn step<const Q: usize>(block: *const __m256i, half: usize, step: usize) -> __m256i {
+    unsafe fn steps(block: *const __m256i, half: usize, step: usize) -> [__m256i; 4] {
         // SAFETY: the caller's promise: 16 words of quants follow five.
-        unsafe { twos::<Q>(block.add(5), half, step) }
+        unsafe { twos(block.add(5), half, step) }
     }
 }
 
-/// Of 32 words of nibbles, those of a step of sub-block `4 * half + Q`.
+/// Of 32 words of nibbles, those of a step of a half.
 ///
 /// # Safety
 /// The CPU has AVX2; the words are readable, and there is such a step.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn nibbles<const Q: usize>(words: *const __m256i, half: usize, step: usize) -> __m256i {
+unsafe fn nibbles(words: *const __m256i, half: usize, step: usize) -> [__m256i; 4] {
     // SAFETY: the caller's promise.
-    let both = unsafe { load(words, 16 * half + Q / 2 * 8 + step) };
-    let mine = if Q.is_multiple_of(2) { both } else { _mm256_srli_epi16::<4>(both) };
-    _mm256_and_si256(mine, _mm256_set1_epi8(15))
+    let (first, second) =
+        unsafe { (load(words, 16 * half + step), load(words, 16 * half + 8 + step)) };
+    let nibble = _mm256_set1_epi8(15);
+    [
+        _mm256_and_si256(first, nibble),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(first), nibble),
+        _mm256_and_si256(second, nibble),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(second), nibble),
+    ]
 }
 
-/// Of 16 words of 2-bit quants, those of a step of sub-block `4 * half + Q`.
+/// Of 16 words of 2-bit quants, those of a step of a half.
 ///
 /// # Safety
 /// The CPU has AVX2; the words are readable, and there is such a step.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn twos<const Q: usize>(words: *const __m256i, half: usize, step: usize) -> __m256i {
+unsafe fn twos(words: *const __m256i, half: usize, step: usize) -> [__m256i; 4] {
     // SAFETY: the caller's promise.
     let all = unsafe { load(words, 8 * half + step) };
-    let mine = match Q {
-        0 => all,
-        1 => _mm256_srli_epi16::<2>(all),
-        2 => _mm256_srli_epi16::<4>(all),
-        _ => _mm256_srli_epi16::<6>(all),
-    };
-    _mm256_and_si256(mine, _mm256_set1_epi8(3))
+    let three = _mm256_set1_epi8(3);
+    [
+        _mm256_and_si256(all, three),
+        _mm256_and_si256(_mm256_srli_epi16::<2>(all), three),
+        _mm256_and_si256(_mm256_srli_epi16::<4>(all), three),
+        _mm256_and_si256(_mm256_srli_epi16::<6>(all), three),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn or(mut a: [__m256i; 4], b: [__m256i; 4]) -> [__m256i; 4] {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = _mm256_or_si256(*a, b);
+    }
+    a
 }
 
 /// Bytes `a` and `b` of each lane as a pair of unsigned 16 bits.

@@ -100,12 +100,15 @@ fn direct<F: Format, const R: usize>(
         let head = unsafe { F::head(block) };
         let mut dots = [_mm256_setzero_si256(); R];
         for half in 0..2 {
+            // Their sums need a register for each row, of which there are sixteen.
             // SAFETY: as above; a half has four sub-blocks.
             unsafe {
-                sub_block::<F, R, 0>(block, half, &head, rows, &mut dots);
-                sub_block::<F, R, 1>(block, half, &head, rows, &mut dots);
-                sub_block::<F, R, 2>(block, half, &head, rows, &mut dots);
-                sub_block::<F, R, 3>(block, half, &head, rows, &mut dots);
+                if R <= 2 {
+                    sub_blocks::<F, R, 0, 4>(block, half, &head, rows, &mut dots);
+                } else {
+                    sub_blocks::<F, R, 0, 2>(block, half, &head, rows, &mut dots);
+                    sub_blocks::<F, R, 2, 2>(block, half, &head, rows, &mut dots);
+                }
             }
         }
         for ((sum, dot), row) in sums.iter_mut().zip(dots).zip(rows) {
@@ -115,34 +118,38 @@ fn direct<F: Format, const R: usize>(
     out[..R].copy_from_slice(&sums);
 }
 
-/// Adds the scaled products of sub-block `4 * half + Q`.
+/// Adds the scaled products of `COUNT` sub-blocks of a half from `FIRST` on.
 ///
 /// # Safety
 /// The CPU has AVX2; `block` is that of eight rows and `half` is 0 or 1.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn sub_block<F: Format, const R: usize, const Q: usize>(
+unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT: usize>(
     block: *const __m256i,
     half: usize,
     head: &Head,
     rows: &[SuperRow; R],
     dots: &mut [__m256i; R],
 ) {
-    let sub = 4 * half + Q;
+    let first = 4 * half + FIRST;
     for part in 0..STEPS / F::STEPS_SUMMED {
-        let mut pairs = [_mm256_setzero_si256(); R];
+        let mut pairs = [[_mm256_setzero_si256(); R]; COUNT];
         for i in 0..F::STEPS_SUMMED {
             let step = part * F::STEPS_SUMMED + i;
             // SAFETY: the caller's promise.
-            let weights = unsafe { F::step::<Q>(block, half, step) };
-            for (pairs, row) in pairs.iter_mut().zip(rows) {
-                let products = _mm256_maddubs_epi16(weights, quad(row, sub * STEPS + step));
-                *pairs = _mm256_add_epi16(*pairs, products);
+            let weights = unsafe { F::steps(block, half, step) };
+            for (sub, (pairs, weights)) in pairs.iter_mut().zip(&weights[FIRST..]).enumerate() {
+                for (pairs, row) in pairs.iter_mut().zip(rows) {
+                    let x = quad(row, (first + sub) * STEPS + step);
+                    *pairs = _mm256_add_epi16(*pairs, _mm256_maddubs_epi16(*weights, x));
+                }
             }
         }
-        let scale = head.scales[F::scale_of(sub, part)];
-        for (dot, pairs) in dots.iter_mut().zip(pairs) {
-            *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pairs, scale));
+        for (sub, pairs) in pairs.into_iter().enumerate() {
+            let scale = head.scales[F::scale_of(first + sub, part)];
+            for (dot, pairs) in dots.iter_mut().zip(pairs) {
+                *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pairs, scale));
+            }
         }
     }
 }
@@ -281,11 +288,9 @@ impl Panel {
         for (half, steps) in halves.iter_mut().enumerate() {
             for step in 0..STEPS {
                 // SAFETY: as above; a half has four sub-blocks of eight steps.
-                unsafe {
-                    steps[step] = F::step::<0>(block, half, step);
-                    steps[STEPS + step] = F::step::<1>(block, half, step);
-                    steps[2 * STEPS + step] = F::step::<2>(block, half, step);
-                    steps[3 * STEPS + step] = F::step::<3>(block, half, step);
+                let unpacked = unsafe { F::steps(block, half, step) };
+                for (sub, unpacked) in unpacked.into_iter().enumerate() {
+                    steps[sub * STEPS + step] = unpacked;
                 }
             }
         }
