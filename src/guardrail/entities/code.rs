@@ -47,7 +47,7 @@ struct Code<'a> {
 
 pub(super) fn candidates(value: &Value<'_>, out: &mut Vec<Candidate>) {
     secret(value, out);
-    let label = label::before(value.text, value.start());
+    let label = value.label;
     let mut code: Vec<u8> = Vec::with_capacity(CODE_MAX);
     for (index, group) in value.groups.iter().enumerate() {
         if code.len() + group.text.len() > CODE_MAX {

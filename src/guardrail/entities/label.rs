@@ -2,8 +2,6 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
-
 use super::kind::EntityKind;
 
 /// Bytes before a value in which its label is looked for.
@@ -447,28 +445,56 @@ pub(super) fn is_turned(text: &str, at: usize) -> bool {
     })
 }
 
+/// The labels by their ends.
 struct Labels {
-    search: AhoCorasick,
-    /// By pattern.
-    labels: Vec<(Label, u32)>,
+    /// Whether a label ends in these two bytes, in lower case: a bit for each pair.
+    endings: Box<[u64; (1 << 16) / 64]>,
+    /// By their last two bytes, the longest first.
+    by_pair: Vec<(usize, &'static str, Label)>,
 }
 
 fn labels() -> &'static Labels {
     static LABELS_OF_ALL: OnceLock<Labels> = OnceLock::new();
     LABELS_OF_ALL.get_or_init(|| {
-        let patterns: Vec<(&str, Label)> = LABELS
-            .iter()
-            .flat_map(|(label, texts)| texts.iter().map(move |text| (*text, *label)))
-            .collect();
-        let search = AhoCorasickBuilder::new()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .match_kind(MatchKind::Standard)
-            .build(patterns.iter().map(|(text, _)| text))
-            .expect("a few hundred short labels fit");
-        let labels = patterns.iter().map(|(text, label)| (*label, text.len() as u32)).collect();
-        Labels { search, labels }
+        let mut endings = Box::new([0; (1 << 16) / 64]);
+        let mut by_pair = Vec::new();
+        for (label, texts) in LABELS {
+            for text in *texts {
+                let [.., before, last] = text.as_bytes() else { unreachable!("of two bytes") };
+                let pair = pair(*before, *last);
+                endings[pair / 64] |= 1 << (pair % 64);
+                by_pair.push((pair, *text, *label));
+            }
+        }
+        by_pair.sort_by_key(|(pair, text, _)| (*pair, usize::MAX - text.len()));
+        Labels { endings, by_pair }
     })
+}
+
+fn pair(before: u8, last: u8) -> usize {
+    usize::from(before) << 8 | usize::from(last)
+}
+
+impl Labels {
+    #[inline]
+    fn may_end(&self, pair: usize) -> bool {
+        self.endings[pair / 64] >> (pair % 64) & 1 != 0
+    }
+
+    /// The longest label that ends at `end` of the text in these bytes and does not begin before
+    /// `start`.
+    fn ending_at(&self, text: &str, start: usize, end: usize, pair: usize) -> Option<Label> {
+        let window = &text.as_bytes()[start..end];
+        let first = self.by_pair.partition_point(|(known, ..)| *known < pair);
+        let known = self.by_pair[first..].iter().take_while(|(known, ..)| *known == pair);
+        let mut known = known.filter(|(_, label, _)| {
+            window.len().checked_sub(label.len()).is_some_and(|at| {
+                window[at..].eq_ignore_ascii_case(label.as_bytes())
+                    && has_borders(text, start + at, end)
+            })
+        });
+        known.next().map(|(_, _, label)| *label)
+    }
 }
 
 /// The labels before a value, and where the closest begins and ends.
@@ -485,25 +511,34 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
     while !text.is_char_boundary(start) {
         start += 1;
     }
-    let window = &text[start..at];
     let known = labels();
-    let mut best: Option<(usize, u32, Label)> = None;
-    for found in known.search.find_overlapping_iter(window) {
-        let (label, len) = known.labels[found.pattern().as_usize()];
-        let begin = start + found.start();
-        if !has_borders(text, begin, start + found.end()) {
-            continue;
+    let bytes = text.as_bytes();
+    let mut last = bytes.get(start..at)?.last()?.to_ascii_lowercase();
+    for end in (start + 2..=at).rev() {
+        let before = bytes[end - 2].to_ascii_lowercase();
+        let pair = pair(before, last);
+        if known.may_end(pair)
+            && let Some(label) = known.ending_at(text, start, end, pair)
+        {
+            return Some(Labelled { label, distance: at - end });
         }
-        if best.is_none_or(|(end, longest, _)| (found.end(), len) > (end, longest)) {
-            best = Some((found.end(), len, label));
+        // What ends a sentence, or another number, comes between.
+        let is_cut = match last {
+            b'0'..=b'9' | b'!' | b';' => true,
+            b'.' => end < at && bytes[end] == b' ',
+            // The last bytes of 。！？；.
+            0x82 | 0x81 | 0x9F | 0x9B => {
+                let is_end = |it: &&str| bytes[..end].ends_with(it.as_bytes());
+                ["。", "！", "？", "；"].iter().any(|it| is_end(&it))
+            }
+            _ => false,
+        };
+        if is_cut {
+            return None;
         }
+        last = before;
     }
-    let (end, _, label) = best?;
-    let gap = &window[end..];
-    let is_cut = gap.bytes().any(|byte| byte.is_ascii_digit())
-        || gap.contains(". ")
-        || gap.contains(['。', '！', '？', '!', ';', '；']);
-    (!is_cut).then_some(Labelled { label, distance: gap.len() })
+    None
 }
 
 /// A label of Latin letters is a word of its own, which an underscore and a plural's `s` do not

@@ -13,17 +13,16 @@ mod label;
 mod network;
 mod number;
 mod token;
+mod trigger;
 
 use std::ops::Range;
-use std::sync::OnceLock;
-
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 
 pub use kind::EntityKind;
 pub(super) use kind::EntitySet;
 
-use keyed::Keyword;
+use label::Labelled;
 use token::{Group, Separator};
+use trigger::{Needle, Trigger, Triggers};
 
 /// Bytes before a place that rules may look at; a search that is taken up again needs them.
 pub(super) const LEFT_BYTES: usize = 192;
@@ -43,58 +42,18 @@ pub(super) struct EntityHit {
     pub(super) sureness: u8,
 }
 
-/// What starts a look at the text around it, beside digits.
-#[derive(Debug, Clone, Copy)]
-enum Needle {
-    At,
-    Url,
-    /// A code that need not have a digit begins here, or right behind.
-    Code,
-    Keyword(Keyword),
-}
-
-fn needles() -> &'static (AhoCorasick, Vec<Needle>) {
-    static NEEDLES: OnceLock<(AhoCorasick, Vec<Needle>)> = OnceLock::new();
-    NEEDLES.get_or_init(|| {
-        let mut patterns = vec![("@", Needle::At), ("://", Needle::Url), ("www.", Needle::Url)];
-        patterns.extend(keyed::KEYWORDS.iter().map(|(text, key)| (*text, Needle::Keyword(*key))));
-        patterns.extend(["AKIA", "ASIA"].map(|prefix| (prefix, Needle::Code)));
-        patterns.extend(code::provinces().map(|province| (province, Needle::Code)));
-        // So few that a table of all transitions is small: it reads a byte in a step.
-        let search = AhoCorasickBuilder::new()
-            .kind(Some(AhoCorasickKind::DFA))
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(patterns.iter().map(|(text, _)| text))
-            .expect("a few dozen short needles fit");
-        (search, patterns.into_iter().map(|(_, needle)| needle).collect())
-    })
-}
-
 /// Finds what `set` asks for in a plain text from `from` on, left to right, without overlaps. What
 /// is before `from` is only looked back at.
 pub(super) fn scan(text: &str, from: usize, set: EntitySet) -> Vec<EntityHit> {
     let mut scanner = Scanner { text, set, at: from, free_from: from, hits: Vec::new() };
-    let (search, kinds) = needles();
-    let back = floor_char(text, from.saturating_sub(label::LABEL_BYTES_MAX));
-    let mut needles = search
-        .find_iter(&text[back..])
-        .map(|found| (back + found.start()..back + found.end(), kinds[found.pattern().as_usize()]))
-        .peekable();
-    let mut digit = next_digit(text, scanner.at);
-    loop {
-        if digit.is_some_and(|at| at < scanner.at) {
-            digit = next_digit(text, scanner.at);
-        }
-        match (needles.peek(), digit) {
-            (None, None) => return scanner.hits,
-            (Some((range, needle)), at) if at.is_none_or(|at| range.start <= at) => {
-                scanner.needle(range.clone(), *needle);
-                needles.next();
-            }
-            (_, Some(at)) => scanner.digit(at),
-            (Some(_), None) => unreachable!("a needle without a digit was taken above"),
+    for trigger in Triggers::new(text, from.saturating_sub(label::LABEL_BYTES_MAX)) {
+        match trigger {
+            Trigger::Needle(range, needle) => scanner.needle(range, needle),
+            Trigger::Digit(at) if at >= scanner.at => scanner.digit(at),
+            Trigger::Digit(_) => {}
         }
     }
+    scanner.hits
 }
 
 /// Where the first value may have begun that further text could complete or change. Nothing
@@ -177,6 +136,10 @@ impl Scanner<'_> {
     /// Looks at the token around a digit.
     fn digit(&mut self, at: usize) {
         let text = self.text;
+        if let Some(end) = token::few_numerals(text, at) {
+            self.at = self.at.max(end);
+            return;
+        }
         let token = token::token(text, at, self.at);
         if let Some(candidate) = network::in_token(text, token, at)
             && self.take(candidate)
@@ -210,7 +173,8 @@ impl Scanner<'_> {
         let mut candidates = Vec::new();
         let groups = token::groups(self.text, start);
         if !groups.is_empty() {
-            let value = Value { text: self.text, from: self.free_from, groups: &groups };
+            let label = label::before(self.text, start);
+            let value = Value { text: self.text, from: self.free_from, groups: &groups, label };
             number::candidates(&value, &mut candidates);
             code::candidates(&value, &mut candidates);
         }
@@ -230,6 +194,8 @@ struct Value<'a> {
     /// A value cannot reach back beyond this.
     from: usize,
     groups: &'a [Group],
+    /// What the words before it say it is.
+    label: Option<Labelled>,
 }
 
 impl Value<'_> {
@@ -269,26 +235,6 @@ fn floor_char(text: &str, mut at: usize) -> usize {
         at -= 1;
     }
     at
-}
-
-/// The next ASCII digit or Han numeral.
-fn next_digit(text: &str, from: usize) -> Option<usize> {
-    const STEP: usize = 32;
-    let bytes = text.as_bytes();
-    let mut at = from;
-    // Most text has no digit for long; whole pieces are looked over at once.
-    while let Some(piece) = bytes.get(at..at + STEP) {
-        if piece.iter().any(|byte| byte.is_ascii_digit() || *byte >= 0xE3) {
-            break;
-        }
-        at += STEP;
-    }
-    at = floor_char(text, at.min(text.len()));
-    text[at..].char_indices().find_map(|(offset, character)| {
-        let is_digit = character.is_ascii_digit()
-            || (character >= '\u{3007}' && token::han_digit(character).is_some());
-        is_digit.then_some(at + offset)
-    })
 }
 
 fn run_start(text: &str, at: usize, from: usize) -> usize {

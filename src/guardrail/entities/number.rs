@@ -45,7 +45,7 @@ struct Digits<'a> {
 pub(super) fn candidates(value: &Value<'_>, out: &mut Vec<Candidate>) {
     let mut digits: Vec<u8> = Vec::with_capacity(DIGITS_MAX);
     let mut lens = Vec::new();
-    let label = label::before(value.text, value.start());
+    let label = value.label;
     for (index, group) in value.groups.iter().enumerate() {
         if !group.is_digits() || digits.len() + group.text.len() > DIGITS_MAX {
             return;

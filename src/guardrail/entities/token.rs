@@ -105,6 +105,20 @@ fn han_group(text: &str, start: usize, separator: Separator) -> Option<Group> {
     (digits.len() >= 6).then_some(Group { range: start..end, text: digits, separator })
 }
 
+/// The end of a Han numeral at `at` that stands apart from letters and has no other right behind:
+/// in most texts nearly all of them, and never part of a value.
+pub(super) fn few_numerals(text: &str, at: usize) -> Option<usize> {
+    let numeral = text[at..].chars().next().filter(|it| han_digit(*it).is_some())?;
+    let end = at + numeral.len_utf8();
+    let stands_apart = match text.as_bytes()[..at].last() {
+        None => true,
+        Some(before) => !(before.is_ascii_alphanumeric() || matches!(before, b' ' | b'-')),
+    } && !text[..at].ends_with('·');
+    let next = text[end..].chars().next()?;
+    let goes_on = next.is_ascii_digit() || han_digit(next).is_some();
+    (stands_apart && !goes_on).then_some(end)
+}
+
 /// `1 3 8 0 …`: single characters with one space between each.
 fn singles(text: &str, start: usize, separator: Separator) -> Option<Group> {
     let bytes = text.as_bytes();

@@ -117,13 +117,13 @@ impl<'a> Folded<'a> {
         let (mut kept, mut at) = (0, 0);
         while at < bytes.len() {
             if bytes[at].is_ascii() {
-                at += 1;
+                at += num_ascii(&bytes[at..]);
                 continue;
             }
             let character = original[at..].chars().next().expect("`at` is before the end");
             let len = character.len_utf8();
-            let entry = table.entry(character);
-            if entry != Entry::Same {
+            if table.changes(character) {
+                let entry = table.entry(character);
                 folding.copy(original, kept..at);
                 folding.replace(at, entry, at + len);
                 kept = at + len;
@@ -133,6 +133,20 @@ impl<'a> Folded<'a> {
         folding.copy(original, kept..bytes.len());
         Self { original, text: Cow::Owned(folding.text), runs: folding.runs }
     }
+}
+
+/// How many of the first bytes are ASCII; eight at a time.
+#[inline]
+fn num_ascii(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(word) = bytes[len..].first_chunk::<8>() {
+        let others = u64::from_le_bytes(*word) & 0x8080_8080_8080_8080;
+        if others != 0 {
+            return len + others.trailing_zeros() as usize / 8;
+        }
+        len += 8;
+    }
+    len + bytes[len..].iter().take_while(|byte| byte.is_ascii()).count()
 }
 
 /// A fold in the making.

@@ -84,6 +84,8 @@ const MAPPED: &[RangeInclusive<u32>] = &[
 /// Characters of the Basic Latin block and of scripts that fold to it lie below this.
 const CODE_POINTS: usize = 0x3_0000;
 const PAGE: usize = 256;
+/// Code points of the basic plane.
+const PLANE: usize = 1 << 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -98,6 +100,8 @@ pub(super) enum Entry {
 pub(super) struct Table {
     pages: Vec<Option<Box<[Entry; PAGE]>>>,
     expansions: Vec<Box<str>>,
+    /// A bit for each character of the basic plane that is not its own fold.
+    changed: Box<[u64; PLANE / 64]>,
     lowers_ascii: bool,
 }
 
@@ -149,6 +153,16 @@ impl Table {
         })
     }
 
+    /// Whether a character folds to anything but itself; the same as its entry says, sooner.
+    #[inline]
+    pub(super) fn changes(&self, character: char) -> bool {
+        let code = character as usize;
+        match self.changed.get(code / 64) {
+            Some(bits) => bits >> (code % 64) & 1 != 0,
+            None => self.entry(character) != Entry::Same,
+        }
+    }
+
     pub(super) fn entry(&self, character: char) -> Entry {
         let code = character as usize;
         match self.pages.get(code / PAGE) {
@@ -169,7 +183,8 @@ impl Table {
 
     fn new(lowers_ascii: bool) -> Self {
         let pages = (0..CODE_POINTS / PAGE).map(|_| None).collect();
-        Self { pages, expansions: Vec::new(), lowers_ascii }
+        let changed = Box::new([0; PLANE / 64]);
+        Self { pages, expansions: Vec::new(), changed, lowers_ascii }
     }
 
     fn set(&mut self, from: char, to: &str) {
@@ -184,6 +199,10 @@ impl Table {
             }
         };
         let code = from as usize;
+        if let Some(bits) = self.changed.get_mut(code / 64) {
+            let bit = u64::from(entry != Entry::Same) << (code % 64);
+            *bits = *bits & !(1 << (code % 64)) | bit;
+        }
         if let Some(page) = self.pages.get_mut(code / PAGE) {
             page.get_or_insert_with(|| Box::new([Entry::Same; PAGE]))[code % PAGE] = entry;
         }

@@ -95,17 +95,14 @@ struct Head {
 /// The signs of eight 8-bit weights.
 const SIGNS: u64 = 0x8080_8080_8080_8080;
 const EVEN_BYTES: u64 = 0x00FF_00FF_00FF_00FF;
-/// Sums of so many bytes fit in 16 bits.
-const PENDING_MAX: u32 = 256;
-const _: () = assert!(PENDING_MAX * 255 <= u16::MAX as u32);
+/// Rows that are added together: what they are is known before the first is read, so that memory
+/// is asked for many at once. Sums of so many bytes fit in 16 bits.
+const PENDING_MAX: usize = 128;
+const _: () = assert!(PENDING_MAX * 255 <= u16::MAX as usize);
 
 /// The sums over a block.
 #[derive(Clone, Copy, Default)]
 struct Sums {
-    /// Sums of rows that are not in `heads` yet: four of 16 bits in a word.
-    even: u64,
-    odd: u64,
-    num_pending: u32,
     heads: [i32; STRIDE],
     num_features: u32,
     num_bytes: u32,
@@ -157,20 +154,10 @@ impl ContentScorer {
         ContentStream {
             scorer: self,
             ngrams: Ngrams::default(),
+            pending: Pending { rows: [0; PENDING_MAX], len: 0 },
             block: Sums::default(),
             before: None,
             document: Document::default(),
-        }
-    }
-
-    #[inline]
-    fn add(&self, sums: &mut Sums, hash: u64) {
-        let row = self.table[(hash >> self.shift) as usize];
-        sums.even += row & EVEN_BYTES;
-        sums.odd += row >> 8 & EVEN_BYTES;
-        sums.num_pending += 1;
-        if sums.num_pending == PENDING_MAX {
-            sums.settle();
         }
     }
 
@@ -213,29 +200,48 @@ impl ContentScorer {
 }
 
 impl Sums {
-    /// Moves what is pending into `heads`.
-    fn settle(&mut self) {
-        let pending = self.num_pending as i32;
-        for (place, pair) in self.heads.chunks_exact_mut(2).enumerate() {
-            let lane = |word: u64| i32::from((word >> (16 * place)) as u16);
-            pair[0] += lane(self.even) - 128 * pending;
-            pair[1] += lane(self.odd) - 128 * pending;
-        }
-        self.num_features += self.num_pending;
-        (self.even, self.odd, self.num_pending) = (0, 0, 0);
-    }
-
-    /// Both must be settled.
     fn plus(&self, other: &Self) -> Self {
         Self {
             heads: std::array::from_fn(|index| self.heads[index] + other.heads[index]),
             num_features: self.num_features + other.num_features,
-            even: 0,
-            odd: 0,
-            num_pending: 0,
             num_bytes: self.num_bytes + other.num_bytes,
             num_ideograph_bytes: self.num_ideograph_bytes + other.num_ideograph_bytes,
         }
+    }
+}
+
+/// Rows that are to be added to the sums of a block.
+#[derive(Clone)]
+struct Pending {
+    rows: [u32; PENDING_MAX],
+    len: usize,
+}
+
+impl Pending {
+    #[inline]
+    fn push(&mut self, scorer: &ContentScorer, block: &mut Sums, hash: u64) {
+        self.rows[self.len] = (hash >> scorer.shift) as u32;
+        self.len += 1;
+        if self.len == PENDING_MAX {
+            self.settle(scorer, block);
+        }
+    }
+
+    /// Adds them up, four sums of 16 bits in a word.
+    fn settle(&mut self, scorer: &ContentScorer, block: &mut Sums) {
+        let (mut even, mut odd) = (0, 0);
+        for row in &self.rows[..self.len] {
+            let row = scorer.table[*row as usize];
+            even += row & EVEN_BYTES;
+            odd += row >> 8 & EVEN_BYTES;
+        }
+        for (place, pair) in block.heads.chunks_exact_mut(2).enumerate() {
+            let lane = |word: u64| i32::from((word >> (16 * place)) as u16);
+            pair[0] += lane(even) - 128 * self.len as i32;
+            pair[1] += lane(odd) - 128 * self.len as i32;
+        }
+        block.num_features += self.len as u32;
+        self.len = 0;
     }
 }
 
@@ -274,6 +280,7 @@ impl Document {
 pub struct ContentStream<'a> {
     scorer: &'a ContentScorer,
     ngrams: Ngrams,
+    pending: Pending,
     block: Sums,
     /// The block before, unless this is the first.
     before: Option<Sums>,
@@ -286,8 +293,8 @@ impl ContentStream<'_> {
             if self.block.num_bytes as usize >= BLOCK_BYTES {
                 self.end_block();
             }
-            let (scorer, block) = (self.scorer, &mut self.block);
-            self.ngrams.push(char, |hash| scorer.add(block, hash));
+            let (scorer, pending, block) = (self.scorer, &mut self.pending, &mut self.block);
+            self.ngrams.push(char, |hash| pending.push(scorer, block, hash));
             self.block.num_bytes += char.len_utf8() as u32;
             if is_ideograph(char) {
                 self.block.num_ideograph_bytes += char.len_utf8() as u32;
@@ -306,9 +313,9 @@ impl ContentStream<'_> {
     }
 
     fn document(mut self) -> Document {
-        let (scorer, block) = (self.scorer, &mut self.block);
-        self.ngrams.end(|hash| scorer.add(block, hash));
-        if self.block.num_features + self.block.num_pending > 0 {
+        let (scorer, pending, block) = (self.scorer, &mut self.pending, &mut self.block);
+        self.ngrams.end(|hash| pending.push(scorer, block, hash));
+        if self.block.num_features > 0 || self.pending.len > 0 {
             self.end_block();
             if let (0, Some(only)) = (self.document.num_windows, self.before) {
                 self.document.add(&self.scorer.window(&only));
@@ -318,7 +325,7 @@ impl ContentStream<'_> {
     }
 
     fn end_block(&mut self) {
-        self.block.settle();
+        self.pending.settle(self.scorer, &mut self.block);
         if let Some(before) = &self.before {
             self.document.add(&self.scorer.window(&before.plus(&self.block)));
         }

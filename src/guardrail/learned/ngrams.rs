@@ -95,6 +95,7 @@ impl Ngrams {
         }
     }
 
+    #[inline]
     fn end_word(&mut self, feature: &mut impl FnMut(u64)) {
         let [before, second] = self.words;
         feature(finish(self.word, WORD));

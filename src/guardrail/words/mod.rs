@@ -4,6 +4,7 @@
 //! letters, stars, and letters pulled apart. Words of writings without spaces count anywhere,
 //! unless a longer innocent phrase holds them.
 
+mod filter;
 mod trie;
 mod walk;
 
@@ -12,7 +13,8 @@ use std::sync::OnceLock;
 
 use crate::guardrail::fold::Folded;
 
-use trie::Trie;
+use filter::Filter;
+use trie::{Terminal, Trie};
 use walk::Walk;
 
 const PROFANITY: [&str; 2] = [
@@ -46,27 +48,33 @@ pub(super) struct WordScan {
 #[derive(Debug)]
 pub(super) struct WordMatcher {
     trie: Trie,
+    filter: Filter,
 }
 
 impl WordMatcher {
     pub(super) fn new<'a>(custom: impl Iterator<Item = &'a str>, managed: bool) -> Self {
-        let mut trie = Trie::new();
+        let mut matcher = Self { trie: Trie::new(), filter: Filter::new() };
         for (index, word) in custom.enumerate() {
             let word = normal(word);
             if !word.is_empty() {
-                trie.insert(&word).custom = index as u32 + 1;
+                matcher.insert(&word).custom = index as u32 + 1;
             }
         }
         if managed {
             for word in PROFANITY.iter().flat_map(|list| entries(list)) {
-                trie.insert(&normal(word)).is_managed = true;
+                matcher.insert(&normal(word)).is_managed = true;
             }
         }
         for phrase in innocent() {
-            let terminal = trie.insert(phrase);
+            let terminal = matcher.insert(phrase);
             terminal.is_innocent = terminal.custom == 0;
         }
-        Self { trie }
+        matcher
+    }
+
+    fn insert(&mut self, word: &str) -> &mut Terminal {
+        self.filter.insert(word);
+        self.trie.insert(word)
     }
 
     /// Searches a skeleton from an offset on, which what is before it is only the left border of.
@@ -75,18 +83,13 @@ impl WordMatcher {
         let mut scan = WordScan { hits: Vec::new(), live_from: skeleton.len() };
         let mut walk = Walk::new(&self.trie, skeleton, is_end);
         let mut at = from;
-        let mut previous = skeleton[..from].chars().next_back();
         // Words within this phrase do no harm.
         let mut innocent = from..from;
-        while let Some(character) = next_char(skeleton, at) {
-            // Within a word of letters none begins.
-            if character.is_ascii_lowercase()
-                && previous.is_some_and(|before| before.is_ascii_alphanumeric())
-            {
-                previous = Some(character);
-                at += 1;
-                continue;
-            }
+        while let Some(start) = self.filter.next_start(skeleton, at)
+            && let Some(character) = next_char(skeleton, start)
+        {
+            at = start;
+            let previous = skeleton[..at].chars().next_back();
             let end = at + character.len_utf8();
             if walk.can_start(previous, character) {
                 let found = walk.from(at);
@@ -106,12 +109,10 @@ impl WordMatcher {
                         custom: (terminal.custom as usize).checked_sub(1),
                         is_managed: terminal.is_managed,
                     });
-                    previous = skeleton[..word_end].chars().next_back();
                     at = word_end;
                     continue;
                 }
             }
-            previous = Some(character);
             at = end;
         }
         scan

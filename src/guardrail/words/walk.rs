@@ -28,7 +28,7 @@ fn is_spaced(character: char) -> bool {
 }
 
 /// The letters that a digit or sign stands for.
-fn leet(character: char) -> &'static [char] {
+pub(super) fn leet(character: char) -> &'static [char] {
     match character {
         '0' => &['o'],
         '1' => &['i', 'l'],

@@ -1,0 +1,177 @@
+//! The places of a text that are worth a look: digits, signs of addresses, words that announce
+//! values. One pass finds them; most bytes cost it three look-ups.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use super::keyed::{KEYWORDS, Keyword};
+use super::{code, floor_char, token};
+
+/// What starts a look at the text around it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Needle {
+    At,
+    Url,
+    /// A code that need not have a digit begins here, or right behind.
+    Code,
+    Keyword(Keyword),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Trigger {
+    Needle(Range<usize>, Needle),
+    /// An ASCII digit or a Han numeral.
+    Digit(usize),
+}
+
+/// Groups of needles by the beginning that they share, each a bit.
+type Groups = u32;
+
+/// Every digit is in this group, every needle in one of the others.
+const DIGITS: Groups = 1 << 31;
+/// The Han numerals and the Han characters by which needles begin lie in the basic plane.
+const PLANE: usize = 1 << 16;
+/// Numerals before it, as the circle, are none by themselves.
+const FIRST_NUMERAL: char = '\u{3007}';
+
+struct Needles {
+    /// By first byte, the longest first.
+    by_byte: Vec<Vec<(&'static str, Needle)>>,
+    /// The groups with a needle whose first, second or third byte this is, or which is shorter.
+    places: [[Groups; 256]; 3],
+    /// Characters beyond ASCII that are numerals or begin a needle.
+    characters: Box<[u64; PLANE / 64]>,
+}
+
+impl Needles {
+    fn all() -> &'static Self {
+        static NEEDLES: OnceLock<Needles> = OnceLock::new();
+        NEEDLES.get_or_init(|| {
+            let mut needles = vec![("@", Needle::At), ("://", Needle::Url), ("www.", Needle::Url)];
+            needles.extend(KEYWORDS.iter().map(|(text, key)| (*text, Needle::Keyword(*key))));
+            needles.extend(["AKIA", "ASIA"].map(|prefix| (prefix, Needle::Code)));
+            needles.extend(code::provinces().map(|province| (province, Needle::Code)));
+            Self::new(needles)
+        })
+    }
+
+    fn new(mut needles: Vec<(&'static str, Needle)>) -> Self {
+        needles.sort_by_key(|(text, _)| usize::MAX - text.len());
+        let mut by_byte = vec![Vec::new(); 256];
+        let mut places = [[0; 256]; 3];
+        let mut characters = Box::new([0; PLANE / 64]);
+        for digit in b'0'..=b'9' {
+            places[0][usize::from(digit)] |= DIGITS;
+        }
+        let mut beginnings: Vec<&[u8]> = Vec::new();
+        for (text, needle) in needles {
+            by_byte[usize::from(text.as_bytes()[0])].push((text, needle));
+            let first = text.chars().next().expect("no needle is empty");
+            if !first.is_ascii() {
+                characters[first as usize / 64] |= 1 << (first as usize % 64);
+                continue;
+            }
+            let beginning = &text.as_bytes()[..text.len().min(3)];
+            if !beginnings.contains(&beginning) {
+                beginnings.push(beginning);
+            }
+        }
+        for (index, beginning) in beginnings.into_iter().enumerate() {
+            // A group of several beginnings accepts more than these, which costs a look.
+            let group = 1 << (index % DIGITS.trailing_zeros() as usize);
+            for (place, groups) in places.iter_mut().enumerate() {
+                match beginning.get(place) {
+                    Some(byte) => groups[usize::from(*byte)] |= group,
+                    None => groups.iter_mut().for_each(|groups| *groups |= group),
+                }
+            }
+        }
+        places[1..].iter_mut().flatten().for_each(|groups| *groups |= DIGITS);
+        for code in FIRST_NUMERAL as u32..PLANE as u32 {
+            if char::from_u32(code).is_some_and(|numeral| token::han_digit(numeral).is_some()) {
+                characters[code as usize / 64] |= 1 << (code % 64);
+            }
+        }
+        Self { by_byte, places, characters }
+    }
+
+    /// The longest needle that begins at `at`.
+    fn needle(&self, text: &str, at: usize) -> Option<(Range<usize>, Needle)> {
+        let rest = &text.as_bytes()[at..];
+        let known = self.by_byte[usize::from(rest[0])].iter();
+        let found = known.into_iter().find(|(needle, _)| rest.starts_with(needle.as_bytes()));
+        found.map(|(needle, kind)| (at..at + needle.len(), *kind))
+    }
+
+    #[inline]
+    fn groups(&self, bytes: &[u8], at: usize) -> Groups {
+        let [first, second, third] = &self.places;
+        let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
+        first[byte(at)] & second[byte(at + 1)] & third[byte(at + 2)]
+    }
+}
+
+/// The triggers of a text from an offset on, in order. Needles do not overlap one another.
+pub(super) struct Triggers<'t> {
+    needles: &'static Needles,
+    text: &'t str,
+    at: usize,
+    /// The end of the last needle.
+    needle_end: usize,
+}
+
+impl<'t> Triggers<'t> {
+    pub(super) fn new(text: &'t str, from: usize) -> Self {
+        let at = floor_char(text, from);
+        Self { needles: Needles::all(), text, at, needle_end: at }
+    }
+
+    /// What is at an offset that may be of interest.
+    #[inline(never)]
+    fn look(&mut self, at: usize, character: char) -> Option<Trigger> {
+        if character.is_ascii_digit()
+            || character >= FIRST_NUMERAL && token::han_digit(character).is_some()
+        {
+            return Some(Trigger::Digit(at));
+        }
+        if at < self.needle_end {
+            return None;
+        }
+        let (range, needle) = self.needles.needle(self.text, at)?;
+        self.needle_end = range.end;
+        Some(Trigger::Needle(range, needle))
+    }
+}
+
+impl Iterator for Triggers<'_> {
+    type Item = Trigger;
+
+    fn next(&mut self) -> Option<Trigger> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at;
+        while let Some(&byte) = bytes.get(at) {
+            if byte.is_ascii() {
+                at += 1;
+                if self.needles.groups(bytes, at - 1) != 0
+                    && let Some(found) = self.look(at - 1, char::from(byte))
+                {
+                    self.at = at;
+                    return Some(found);
+                }
+                continue;
+            }
+            let character = self.text[at..].chars().next()?;
+            let start = at;
+            at += character.len_utf8();
+            let code = character as usize;
+            let is_known =
+                self.needles.characters.get(code / 64).is_some_and(|it| it >> (code % 64) & 1 != 0);
+            if is_known && let Some(found) = self.look(start, character) {
+                self.at = at;
+                return Some(found);
+            }
+        }
+        self.at = at;
+        None
+    }
+}
