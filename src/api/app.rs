@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::api::access::{self, Access, Principal};
+use crate::api::audit::AuditLog;
 use crate::api::bedrock::{self, BedrockError};
 use crate::api::body::BodyPace;
 use crate::api::health;
@@ -41,11 +42,17 @@ pub struct AppOptions {
     /// Refuse reasoning in the history, as Bedrock does for DeepSeek-R1, where it is dropped
     /// otherwise.
     pub strict_reasoning: bool,
+    /// Guardrails look at what models think, too.
+    pub guard_reasoning: bool,
 }
 
 impl Default for AppOptions {
     fn default() -> Self {
-        Self { model_load_wait: limits::MODEL_LOAD_WAIT_DEFAULT, strict_reasoning: false }
+        Self {
+            model_load_wait: limits::MODEL_LOAD_WAIT_DEFAULT,
+            strict_reasoning: false,
+            guard_reasoning: true,
+        }
     }
 }
 
@@ -63,6 +70,7 @@ pub(super) struct Shared {
     pub(super) body_pace: BodyPace,
     pub(super) access: Access,
     pub(super) guardrails: Guardrails,
+    pub(super) audit: Arc<AuditLog>,
 }
 
 impl App {
@@ -79,6 +87,7 @@ impl App {
             body_pace: BodyPace::DEFAULT,
             access: Access::open(),
             guardrails: Guardrails::default(),
+            audit: Arc::default(),
         }))
     }
 
@@ -90,6 +99,11 @@ impl App {
     /// An app that was not told otherwise has no guardrails.
     pub fn with_guardrails(self, guardrails: Guardrails) -> Self {
         self.with(|shared| shared.guardrails = guardrails)
+    }
+
+    /// An app that was not told otherwise keeps its audit record in the log only.
+    pub fn with_audit_log(self, audit: AuditLog) -> Self {
+        self.with(|shared| shared.audit = Arc::new(audit))
     }
 
     #[cfg(test)]
@@ -225,7 +239,7 @@ async fn admit(
     let shared = app.shared();
     let request_id = request.extensions().get::<RequestId>().cloned();
     let request_id = request_id.expect("the outer layer gives every request its id");
-    let mut record = Record::new(operation, request_id, Arc::clone(&shared.metrics));
+    let mut record = Record::new(operation, request_id, shared);
     let principal = request.extensions().get::<Principal>().cloned();
     if let Err(refusal) = shared.let_in(&mut record, principal) {
         let response = operation.protocol().refuse(refusal);

@@ -2,6 +2,7 @@
 
 mod access;
 mod app;
+mod audit;
 mod bedrock;
 mod body;
 mod connection;
@@ -20,6 +21,7 @@ mod tls;
 
 pub use access::{Access, AccessOptions};
 pub use app::{App, AppOptions};
+pub use audit::AuditLog;
 pub use models::{Alias, Models, ModelsError, PipelineSender};
 pub use server::{DrainOptions, Listener, serve};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -11,12 +11,15 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::api::access::Principal;
+use crate::api::app::Shared;
+use crate::api::audit::{AuditLog, Subject};
 use crate::api::bedrock::BedrockError;
 use crate::api::metrics::{Metrics, Observation};
 use crate::api::openai::{self, OpenAiError};
 use crate::api::refusal::{FailureCode, Refusal};
+use crate::guardrail::{Assessment, Direction};
 use crate::keys::Admission;
-use crate::pipeline::{ChatRequest, ChatSummary, TokenMeter};
+use crate::pipeline::{ChatRequest, ChatSummary, GuardrailTrace, TokenMeter};
 
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) Arc<str>);
@@ -130,6 +133,7 @@ pub(super) struct Record {
     request_id: RequestId,
     started_at: Instant,
     metrics: Arc<Metrics>,
+    audit: Arc<AuditLog>,
     permit: Option<OwnedSemaphorePermit>,
     /// Whose request it is, where keys are asked for.
     owner: Option<Owner>,
@@ -154,12 +158,13 @@ struct Outcome {
 }
 
 impl Record {
-    pub(super) fn new(operation: Operation, id: RequestId, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(operation: Operation, id: RequestId, shared: &Shared) -> Self {
         Self {
             operation,
             request_id: id,
             started_at: Instant::now(),
-            metrics,
+            metrics: Arc::clone(&shared.metrics),
+            audit: Arc::clone(&shared.audit),
             permit: None,
             owner: None,
             model_id: OnceLock::new(),
@@ -199,6 +204,25 @@ impl Record {
 
     pub(super) fn finished(&self, summary: ChatSummary) {
         self.set(OK, Some(summary));
+    }
+
+    /// What a guardrail found around a model.
+    pub(super) fn guarded(&self, trace: &GuardrailTrace) {
+        for (direction, assessment) in trace.assessments() {
+            self.judged(direction, assessment);
+        }
+    }
+
+    /// What a guardrail found in a text.
+    pub(super) fn judged(&self, direction: Direction, assessment: &Assessment) {
+        self.metrics.observe_guardrail(direction, assessment);
+        let subject = Subject {
+            request_id: &self.request_id.0,
+            key_id: self.principal().map_or("", |principal| principal.key_id()),
+            operation: self.operation.name(),
+            direction,
+        };
+        self.audit.write(&subject, assessment);
     }
 
     /// Of an operation that no model works on.

@@ -12,7 +12,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::api::DrainOptions;
+use crate::api::{AppOptions, DrainOptions};
 use crate::cli::{
     bench::{BenchModel, BenchOptions, SyntheticModel},
     chat::ChatOptions,
@@ -31,7 +31,7 @@ use crate::model::weights::Quantization;
 use self::access::{AccessArgs, KeysArgs};
 pub(super) use self::environment::{THREAD_VARIABLES, no_color};
 use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
-use self::guardrail::{GuardrailArgs, GuardrailFolderArgs};
+use self::guardrail::{GuardrailArgs, GuardrailServeArgs};
 use self::served::ServedArgs;
 
 /// What the program is asked to do.
@@ -245,7 +245,7 @@ struct ServeArgs {
     #[command(flatten)]
     served: ServedArgs,
     #[command(flatten)]
-    guardrails: GuardrailFolderArgs,
+    guardrails: GuardrailServeArgs,
     #[command(flatten)]
     access: AccessArgs,
     /// Address and port to listen on; port 0 takes a free one
@@ -269,12 +269,13 @@ impl ServeArgs {
             grace: Duration::from_secs(self.drain_grace),
             timeout: Duration::from_secs(self.drain_timeout),
         };
+        let guard_reasoning = !self.guardrails.skip_reasoning;
         let server = ServeOptions {
             listen: self.listen,
             model_ids: served.ids,
             aliases: served.aliases,
-            app: served.app,
-            guardrails: self.guardrails.folder,
+            app: AppOptions { guard_reasoning, ..served.app },
+            guardrails: self.guardrails.into_options(),
             entrance: self.access.into_options(global)?,
             drain,
         };

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::api::{
-    self, Access, AccessOptions, Alias, App, AppOptions, DrainOptions, Listener, Models,
+    self, Access, AccessOptions, Alias, App, AppOptions, AuditLog, DrainOptions, Listener, Models,
     PipelineSender, Tls, TlsFiles,
 };
 use crate::cli::guardrail::read_guardrails;
@@ -29,10 +29,18 @@ pub(super) struct ServeOptions {
     pub model_ids: Vec<String>,
     pub aliases: Vec<Alias>,
     pub app: AppOptions,
-    /// A folder of guardrails beside the one that ships.
-    pub guardrails: Option<PathBuf>,
+    pub guardrails: GuardrailServeOptions,
     pub entrance: EntranceOptions,
     pub drain: DrainOptions,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct GuardrailServeOptions {
+    /// A folder of guardrails beside the one that ships.
+    pub folder: Option<PathBuf>,
+    /// Where the audit record is kept beside the log.
+    pub audit: Option<PathBuf>,
+    pub audit_text: bool,
 }
 
 /// Who is let in, and over what.
@@ -93,8 +101,13 @@ async fn serve(
     let tcp = tcp.with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = tcp.local_addr()?;
     let (models, pipelines) = Models::new(&options.model_ids, &options.aliases)?;
-    let guardrails = read_guardrails(options.guardrails.as_ref())?;
-    let app = App::new(models, options.app).with_access(access).with_guardrails(guardrails);
+    let guardrails = read_guardrails(options.guardrails.folder.as_ref())?;
+    let mut app = App::new(models, options.app).with_access(access).with_guardrails(guardrails);
+    if let Some(path) = &options.guardrails.audit {
+        let audit = AuditLog::open(path, options.guardrails.audit_text)
+            .with_context(|| format!("cannot open the audit record {}", path.display()))?;
+        app = app.with_audit_log(audit);
+    }
     let stop = stop_signal()?;
     let server = tokio::spawn(api::serve(Listener { tcp, tls }, app, options.drain, stop));
     tokio::pin!(server);

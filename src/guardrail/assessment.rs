@@ -1,10 +1,12 @@
 //! What a guardrail says about a text, in the shape of Bedrock's GuardrailAssessment. Members that
 //! a policy did not fill are absent.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use crate::guardrail::definition::TopicType;
 use crate::guardrail::definition::{ContentFilter, GroundingFilter, ManagedWordList, Strength};
+use crate::guardrail::definition::{TopicType, word};
 use crate::guardrail::entities::EntityKind;
 
 /// What happened to what was detected.
@@ -14,6 +16,28 @@ pub enum Intervention {
     None,
     Anonymized,
     Blocked,
+}
+
+impl Intervention {
+    /// As assessments spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Anonymized => "ANONYMIZED",
+            Self::Blocked => "BLOCKED",
+        }
+    }
+}
+
+/// A rule that found something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fired {
+    pub policy: &'static str,
+    /// A kind, or the name that the definition gives it; for custom words `CUSTOM`.
+    pub name: String,
+    pub action: Intervention,
+    /// The distinct texts that it found; none where the whole is judged.
+    pub matches: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -131,6 +155,9 @@ pub struct GroundingAssessment {
 pub struct InvocationMetrics {
     /// Milliseconds.
     pub guardrail_processing_latency: u64,
+    /// The same, unrounded.
+    #[serde(skip)]
+    pub processing: Duration,
     pub usage: Usage,
     pub guardrail_coverage: Coverage,
 }
@@ -145,6 +172,31 @@ pub struct Usage {
     pub sensitive_information_policy_units: u32,
     pub sensitive_information_policy_free_units: u32,
     pub contextual_grounding_policy_units: u32,
+}
+
+impl Usage {
+    /// By the policies' names in [`Assessment::fired`].
+    pub fn by_policy(&self) -> [(&'static str, u32); 6] {
+        [
+            ("topic", self.topic_policy_units),
+            ("content", self.content_policy_units),
+            ("word", self.word_policy_units),
+            ("pii", self.sensitive_information_policy_units),
+            ("regex", self.sensitive_information_policy_free_units),
+            ("grounding", self.contextual_grounding_policy_units),
+        ]
+    }
+}
+
+impl InvocationMetrics {
+    pub(super) fn new(processing: Duration, usage: Usage, text_characters: TextCharacters) -> Self {
+        Self {
+            guardrail_processing_latency: u64::try_from(processing.as_millis()).unwrap_or(u64::MAX),
+            processing,
+            usage,
+            guardrail_coverage: Coverage { text_characters },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -201,32 +253,56 @@ impl Assessment {
         }
     }
 
-    /// Names of what fired, never the text: for logs and metrics.
-    pub fn fired(&self) -> Vec<(&'static str, String, Intervention)> {
-        use crate::guardrail::definition::word;
+    /// What fired, for metrics and the audit record.
+    pub fn fired(&self) -> Vec<Fired> {
         let mut fired = Vec::new();
         for it in self.topic_policy.iter().flat_map(|it| &it.topics).filter(|it| it.detected) {
-            fired.push(("topic", it.name.clone(), it.action));
+            note(&mut fired, ("topic", &it.name), it.action, "");
         }
         for it in self.content_policy.iter().flat_map(|it| &it.filters).filter(|it| it.detected) {
-            fired.push(("content", word(&it.r#type), it.action));
+            note(&mut fired, ("content", &word(&it.r#type)), it.action, "");
         }
-        if let Some(it) = &self.word_policy {
-            fired.extend(it.custom_words.iter().map(|it| ("word", "CUSTOM".into(), it.action)));
-            let managed = it.managed_word_lists.iter();
-            fired.extend(managed.map(|it| ("word", word(&it.r#type), it.action)));
+        if let Some(policy) = &self.word_policy {
+            for it in &policy.custom_words {
+                note(&mut fired, ("word", "CUSTOM"), it.action, &it.r#match);
+            }
+            for it in &policy.managed_word_lists {
+                note(&mut fired, ("word", &word(&it.r#type)), it.action, &it.r#match);
+            }
         }
-        if let Some(it) = &self.sensitive_information_policy {
-            let entities = it.pii_entities.iter().filter(|it| it.detected);
-            fired.extend(entities.map(|it| ("pii", it.r#type.name().into(), it.action)));
-            let regexes = it.regexes.iter().filter(|it| it.detected);
-            fired.extend(regexes.map(|it| ("regex", it.name.clone(), it.action)));
+        if let Some(policy) = &self.sensitive_information_policy {
+            for it in policy.pii_entities.iter().filter(|it| it.detected) {
+                note(&mut fired, ("pii", it.r#type.name()), it.action, &it.r#match);
+            }
+            for it in policy.regexes.iter().filter(|it| it.detected) {
+                // Kinds that Bedrock has no name for have no expression.
+                let policy = if it.regex.is_empty() { "pii" } else { "regex" };
+                note(&mut fired, (policy, &it.name), it.action, &it.r#match);
+            }
         }
         let grounding = self.contextual_grounding_policy.iter().flat_map(|it| &it.filters);
         for it in grounding.filter(|it| it.detected) {
-            fired.push(("grounding", word(&it.r#type), it.action));
+            note(&mut fired, ("grounding", &word(&it.r#type)), it.action, "");
         }
-        fired.dedup();
         fired
+    }
+}
+
+/// Notes a match under its rule; an empty one says that the whole text was judged.
+fn note(
+    fired: &mut Vec<Fired>,
+    (policy, name): (&'static str, &str),
+    action: Intervention,
+    matched: &str,
+) {
+    let is_same =
+        |it: &&mut Fired| (it.policy, it.name.as_str(), it.action) == (policy, name, action);
+    let matched = Some(matched.to_owned()).filter(|it| !it.is_empty());
+    match fired.iter_mut().find(is_same) {
+        Some(known) => known.matches.extend(matched),
+        None => {
+            let matches = matched.into_iter().collect();
+            fired.push(Fired { policy, name: name.to_owned(), action, matches });
+        }
     }
 }

@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use crate::guardrail::assessment::{
-    AppliedGuardrailDetails, Assessment, Coverage, InvocationMetrics,
+    AppliedGuardrailDetails, Assessment, Intervention, InvocationMetrics, TextCharacters, Usage,
 };
-use crate::guardrail::assessment::{Intervention, TextCharacters, Usage};
 use crate::guardrail::definition::{
     Action, BlockAction, ContentFilter, DefinitionError, Directions, GroundingFilter,
     GuardrailDefinition, Strength,
@@ -43,6 +42,16 @@ pub enum Qualifier {
 pub struct Block<'a> {
     pub text: &'a str,
     pub qualifiers: &'a [Qualifier],
+}
+
+impl Direction {
+    /// As ApplyGuardrail spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Input => "INPUT",
+            Self::Output => "OUTPUT",
+        }
+    }
 }
 
 impl<'a> Block<'a> {
@@ -254,13 +263,12 @@ impl Guardrail {
         let chars = |block: &Block<'_>| block.text.chars().count() as u64;
         let total = blocks.iter().map(chars).sum();
         let guarded = blocks.iter().filter(|block| block.is_content()).map(chars).sum();
-        let coverage = Coverage { text_characters: TextCharacters { guarded, total } };
         let grounded = if direction == Direction::Output { total } else { 0 };
-        assessment.invocation_metrics = Some(InvocationMetrics {
-            guardrail_processing_latency: started_at.elapsed().as_millis() as u64,
-            usage: self.usage(direction, guarded, grounded),
-            guardrail_coverage: coverage,
-        });
+        assessment.invocation_metrics = Some(InvocationMetrics::new(
+            started_at.elapsed(),
+            self.usage(direction, guarded, grounded),
+            TextCharacters { guarded, total },
+        ));
         assessment.applied_guardrail_details = Some(self.details());
         let verdict = match assessment.intervention() {
             Intervention::None => Verdict::Pass,

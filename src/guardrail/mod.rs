@@ -25,7 +25,7 @@ mod tests;
 mod topic;
 mod words;
 
-pub use assessment::{Assessment, Intervention};
+pub use assessment::{Assessment, Fired, Intervention};
 pub use checks::{EntityFinder, FoundEntity, Severities};
 pub use definition::{ContentFilter, DefinitionError, GuardrailDefinition};
 pub use entities::EntityKind;

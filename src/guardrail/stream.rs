@@ -3,10 +3,11 @@
 //! leaves at once.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use regex_automata::hybrid::dfa::Cache;
 
-use crate::guardrail::assessment::{Assessment, Coverage, InvocationMetrics, TextCharacters};
+use crate::guardrail::assessment::{Assessment, InvocationMetrics, TextCharacters};
 use crate::guardrail::definition::Action;
 use crate::guardrail::detect::{Detector, Finding, masked};
 use crate::guardrail::fold::Folded;
@@ -52,6 +53,8 @@ pub struct StreamGuard {
     content: Option<ContentStream<'static>>,
     num_chars: u64,
     is_blocked: bool,
+    /// Time that judging took so far.
+    processing: Duration,
 }
 
 /// Shows sizes, never text.
@@ -96,17 +99,18 @@ impl StreamGuard {
             waiting_from: 0,
             num_chars: 0,
             is_blocked: false,
+            processing: Duration::ZERO,
         })
     }
 
     /// Takes the next piece of the answer, and lets go what is decided.
     pub fn push(&mut self, piece: &str) -> Released {
-        self.step(piece, false)
+        self.timed(piece, false)
     }
 
     /// Lets go the rest.
     pub fn finish(&mut self) -> Released {
-        self.step("", true)
+        self.timed("", true)
     }
 
     /// What to say when it was blocked.
@@ -125,15 +129,20 @@ impl StreamGuard {
             }
             false => 0,
         };
-        assessment.invocation_metrics = Some(InvocationMetrics {
-            guardrail_processing_latency: 0,
-            usage: self.guardrail.usage(Direction::Output, chars, grounded),
-            guardrail_coverage: Coverage {
-                text_characters: TextCharacters { guarded: chars, total: chars },
-            },
-        });
+        assessment.invocation_metrics = Some(InvocationMetrics::new(
+            self.processing,
+            self.guardrail.usage(Direction::Output, chars, grounded),
+            TextCharacters { guarded: chars, total: chars },
+        ));
         assessment.applied_guardrail_details = Some(self.guardrail.details());
         assessment
+    }
+
+    fn timed(&mut self, piece: &str, is_end: bool) -> Released {
+        let started_at = Instant::now();
+        let released = self.step(piece, is_end);
+        self.processing += started_at.elapsed();
+        released
     }
 
     fn step(&mut self, piece: &str, is_end: bool) -> Released {

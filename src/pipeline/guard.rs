@@ -47,9 +47,22 @@ pub struct GuardrailTrace {
     pub input: Option<Assessment>,
     /// One for each stretch of reasoning, text and arguments that was looked at.
     pub outputs: Vec<Assessment>,
+    /// The answer's text as the model wrote it, where a guardrail changed or blocked it. A client
+    /// that asks for the trace may see it, as Bedrock has it.
+    pub model_output: Option<String>,
 }
 
 impl GuardrailTrace {
+    fn of(guardrail_id: String) -> Self {
+        Self { guardrail_id, input: None, outputs: Vec::new(), model_output: None }
+    }
+
+    /// What was judged and how, in the order of judging.
+    pub fn assessments(&self) -> impl Iterator<Item = (Direction, &Assessment)> {
+        let outputs = self.outputs.iter().map(|it| (Direction::Output, it));
+        self.input.iter().map(|it| (Direction::Input, it)).chain(outputs)
+    }
+
     pub fn intervention(&self) -> Intervention {
         let all = self.input.iter().chain(&self.outputs).map(Assessment::intervention);
         all.max().unwrap_or(Intervention::None)
@@ -131,6 +144,8 @@ pub(super) struct Gate {
     current: Option<(Stretch, StreamGuard)>,
     /// What may be taken.
     ready: VecDeque<ChatEvent>,
+    /// The answer's text as the model wrote it.
+    written: String,
     pub(super) trace: GuardrailTrace,
     pub(super) is_blocked: bool,
 }
@@ -143,7 +158,8 @@ impl Gate {
             guarding,
             current: None,
             ready: VecDeque::new(),
-            trace: GuardrailTrace { guardrail_id, input: Some(input), outputs: Vec::new() },
+            written: String::new(),
+            trace: GuardrailTrace { input: Some(input), ..GuardrailTrace::of(guardrail_id) },
             is_blocked: false,
         };
         gate.stretch(Stretch::Text)?;
@@ -230,6 +246,9 @@ impl Gate {
         if self.is_blocked {
             return;
         }
+        if stretch == Stretch::Text {
+            self.written.push_str(text);
+        }
         let (_, mut guard) = self.current.take().unwrap_or_else(|| {
             (stretch, self.stretch(stretch).expect("the mode was checked when the gate was made"))
         });
@@ -274,8 +293,11 @@ impl Gate {
 
     /// The trace so far, taken out.
     pub(super) fn take_trace(&mut self) -> GuardrailTrace {
-        let guardrail_id = self.trace.guardrail_id.clone();
-        let empty = GuardrailTrace { guardrail_id, input: None, outputs: Vec::new() };
-        mem::replace(&mut self.trace, empty)
+        let empty = GuardrailTrace::of(self.trace.guardrail_id.clone());
+        let mut trace = mem::replace(&mut self.trace, empty);
+        let is_changed = trace.outputs.iter().any(|it| it.intervention() != Intervention::None);
+        let written = mem::take(&mut self.written);
+        trace.model_output = Some(written).filter(|it| is_changed && !it.is_empty());
+        trace
     }
 }

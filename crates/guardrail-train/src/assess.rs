@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::guardrail::{
     Block, Direction, EntityKind, Guardrail, GuardrailDefinition, Identity, OutputScope, Qualifier,
@@ -46,6 +47,55 @@ pub(crate) fn assess(definition: &str, texts: &str) -> std::io::Result<()> {
         writeln!(out, "{line}")?;
     }
     Ok(())
+}
+
+/// Megabytes a second of whole guardrails: 10,000 words and all kinds that have a form, and the
+/// content filters beside them.
+pub(crate) fn speed(
+    text: &str,
+    best: impl Fn(&str, &dyn Fn(&str) -> bool) -> f64,
+) -> std::io::Result<()> {
+    let formed =
+        EntityKind::ALL.iter().filter(|it| !matches!(it, EntityKind::Name | EntityKind::Address));
+    let kinds: Vec<_> = formed.map(|it| json!({ "type": it, "action": "NONE" })).collect();
+    let mut policies = json!({
+        "name": "speed", "blockedInputMessaging": "-", "blockedOutputsMessaging": "-",
+        "wordPolicyConfig": { "wordsConfig": words() },
+        "sensitiveInformationPolicyConfig": { "piiEntitiesConfig": kinds },
+    });
+    let strengths = ["SEXUAL", "VIOLENCE", "HATE", "INSULTS", "MISCONDUCT", "PROMPT_ATTACK"];
+    let filters = strengths.map(|kind| {
+        let output = if kind == "PROMPT_ATTACK" { "NONE" } else { "HIGH" };
+        json!({ "type": kind, "inputStrength": "HIGH", "outputStrength": output })
+    });
+    for name in ["words and formed kinds", "with all content heads"] {
+        let definition = serde_json::from_value(policies.clone())?;
+        let [id, arn, version] = [name, "", "DRAFT"].map(str::to_owned);
+        let guardrail = Guardrail::new(Identity { id, arn, version }, definition)
+            .map_err(std::io::Error::other)?;
+        let judge = |text: &str| {
+            let blocks = [Block::new(text)];
+            let outcome = guardrail.assess(Direction::Input, &blocks, OutputScope::Interventions);
+            outcome.assessment.applied_guardrail_details.is_none()
+        };
+        println!("{name} {:.1} MB/s", best(text, &judge));
+        policies["contentPolicyConfig"] = json!({ "filtersConfig": filters });
+    }
+    Ok(())
+}
+
+/// As many words as a guardrail may have: pronounceable ones of both writings that no text has.
+fn words() -> Vec<serde_json::Value> {
+    let latin = (0..5_000_u32).map(|index| {
+        let syllables = ["ba", "ke", "di", "so", "nu", "ta", "re", "mi", "lo", "fu"];
+        let part = |place: u32| syllables[(index / 10_u32.pow(place) % 10) as usize];
+        format!("{}{}{}{}x", part(0), part(1), part(2), part(3))
+    });
+    let han = (0..5_000_u32).filter_map(|index| {
+        let character = |at: u32| char::from_u32(0x4E00 + at);
+        Some(format!("{}{}", character(index)?, character(index * 7 % 5_000)?))
+    });
+    latin.chain(han).map(|text| json!({ "text": text, "inputAction": "NONE" })).collect()
 }
 
 /// The names of all kinds of sensitive information.

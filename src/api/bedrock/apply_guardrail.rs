@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
@@ -15,7 +15,7 @@ use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::json_answer;
 use crate::api::body;
 use crate::api::guardrail::GuardrailRefusal;
-use crate::api::record::Operation;
+use crate::api::record::{Operation, Record};
 use crate::guardrail::assessment::{Coverage, Usage};
 use crate::guardrail::{
     Assessment, Block, Direction, Guardrail, Intervention, Outcome, OutputScope, Qualifier, Verdict,
@@ -101,6 +101,7 @@ struct OutputText {
 
 async fn apply_guardrail(
     State(app): State<App>,
+    Extension(record): Extension<Arc<Record>>,
     params: RawPathParams,
     request: Request,
 ) -> Result<Response, BedrockError> {
@@ -111,13 +112,17 @@ async fn apply_guardrail(
         .map_err(|error| GuardrailRefusal::NotFound { error })?;
     let body = body::read(&app, request.into_body()).await?;
     // A long text takes a while, in which the runtime's threads have others to serve.
-    let applied = spawn_blocking(move || apply(&guardrail, &body.bytes));
+    let applied = spawn_blocking(move || apply(&guardrail, &record, &body.bytes));
     let panicked = |_| BedrockError::InternalServer("applying the guardrail panicked".to_owned());
     let response = applied.await.map_err(panicked)??;
     Ok(json_answer(&response))
 }
 
-fn apply(guardrail: &Arc<Guardrail>, body: &[u8]) -> Result<ApplyResponse, BedrockError> {
+fn apply(
+    guardrail: &Guardrail,
+    record: &Record,
+    body: &[u8],
+) -> Result<ApplyResponse, BedrockError> {
     let request: ApplyRequest = super::guardrail_checks::parse(body)?;
     let limit = limits::CONTENT_BLOCKS_MAX;
     if request.content.len() > limit {
@@ -149,7 +154,9 @@ fn apply(guardrail: &Arc<Guardrail>, body: &[u8]) -> Result<ApplyResponse, Bedro
         None | Some(Scope::Interventions) => OutputScope::Interventions,
         Some(Scope::Full) => OutputScope::Full,
     };
-    Ok(response(guardrail.assess(direction, &blocks, scope)))
+    let outcome = guardrail.assess(direction, &blocks, scope);
+    record.judged(direction, &outcome.assessment);
+    Ok(response(outcome))
 }
 
 fn response(outcome: Outcome) -> ApplyResponse {

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::guardrail::{Guardrails, Intervention, OutputScope, ResolveError, StreamMode};
+use crate::api::app::Shared;
+use crate::guardrail::{Intervention, OutputScope, ResolveError, StreamMode};
 use crate::limits;
 use crate::pipeline::{ChatRequest, GuardedText, Guarding, GuardrailTrace};
 
@@ -150,7 +151,7 @@ impl GuardrailChoice {
     /// tags is judged, or else all that users said; the tags go.
     pub(in crate::api) fn guard(
         &self,
-        guardrails: &Guardrails,
+        shared: &Shared,
         request: &mut ChatRequest,
     ) -> Result<(), GuardrailRefusal> {
         if request.logprobs.is_some() {
@@ -161,17 +162,17 @@ impl GuardrailChoice {
             None => Vec::new(),
         };
         let guarded = tags::guarded(&request.input, marked);
-        request.guarding = Some(self.resolve(guardrails, guarded)?);
+        request.guarding = Some(self.resolve(shared, guarded)?);
         Ok(())
     }
 
     /// The guardrail of this server that is meant, around texts of the client.
     pub(in crate::api) fn resolve(
         &self,
-        guardrails: &Guardrails,
+        shared: &Shared,
         input: Vec<GuardedText>,
     ) -> Result<Guarding, GuardrailRefusal> {
-        let guardrail = guardrails.resolve(&self.identifier, &self.version);
+        let guardrail = shared.guardrails.resolve(&self.identifier, &self.version);
         Ok(Guarding {
             guardrail: guardrail.map_err(|error| GuardrailRefusal::NotFound { error })?,
             input,
@@ -181,7 +182,7 @@ impl GuardrailChoice {
                 TraceLevel::Enabled | TraceLevel::Disabled => OutputScope::Interventions,
             },
             is_whole: !self.is_stream,
-            reasoning: true,
+            reasoning: shared.options.guard_reasoning,
         })
     }
 

@@ -4,6 +4,7 @@
 //! API inference extension, KEDA rules and dashboards know an engine.
 
 mod engine;
+mod guardrail;
 
 use std::fmt::Error;
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use prometheus_client::registry::Registry;
 
 use crate::api::models::ServedModel;
 use crate::api::record::Operation;
+use crate::guardrail::{Assessment, Direction};
 use crate::pipeline::{ChatSummary, StopReason};
 
 use engine::EngineCollector;
+use guardrail::GuardrailMetrics;
 
 /// From a short prompt on a GPU to a long one on a CPU.
 const SECONDS: [f64; 17] = [
@@ -40,6 +43,7 @@ pub(super) struct Metrics {
     request_seconds: Histograms,
     first_token_seconds: Histograms,
     token_seconds: Histograms,
+    guardrails: GuardrailMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -135,6 +139,7 @@ impl Metrics {
             registry.register(own, help, histograms.clone());
             registry.register(alias, help, histograms.clone());
         }
+        let guardrails = GuardrailMetrics::new(&mut registry);
         registry.register_collector(Box::new(EngineCollector(models.to_vec())));
         Self {
             registry,
@@ -144,7 +149,12 @@ impl Metrics {
             request_seconds,
             first_token_seconds,
             token_seconds,
+            guardrails,
         }
+    }
+
+    pub(super) fn observe_guardrail(&self, direction: Direction, assessment: &Assessment) {
+        self.guardrails.observe(direction, assessment);
     }
 
     pub(super) fn observe_refused(&self, code: &'static str) {

@@ -1,6 +1,8 @@
 //! From an HTTP request to running choices, and from choices to an answer that is sent whole: the
 //! steps that are the same for every operation.
 
+use std::sync::Arc;
+
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -39,7 +41,7 @@ pub(super) struct Wanted {
 /// The choices, by the model of this id.
 pub(super) async fn start(
     app: &App,
-    record: &Record,
+    record: &Arc<Record>,
     model: &str,
     wanted: Wanted,
 ) -> Result<Choices, OpenAiError> {
@@ -50,11 +52,12 @@ pub(super) async fn start(
     }
     if let Some(guardrail) = &guardrail {
         for prompt in &mut prompts {
-            guardrail.guard(&app.shared().guardrails, prompt)?;
+            guardrail.guard(app.shared(), prompt)?;
         }
     }
     let pipeline = model.pipeline(app.shared().options.model_load_wait).await?;
-    Choices::start(&pipeline, prompts, n, guardrail).await
+    let choices = Choices::start(&pipeline, prompts, n, guardrail).await?;
+    Ok(choices.recorded_in(Arc::clone(record)))
 }
 
 /// All choices to their ends.

@@ -126,7 +126,6 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::metrics::Metrics;
     use crate::api::record::{Operation, RequestId};
     use crate::api::{AppOptions, Models};
     use crate::chat::fixture;
@@ -165,9 +164,8 @@ mod tests {
         let request = ChatRequest::new(Input::Messages(vec![Message::new(Role::User, "q")]));
         let choices = Choices::start(&pipeline, vec![request], 1, None).await.unwrap();
         let (models, _senders) = Models::new(&["toy".to_owned()], &[]).unwrap();
-        let metrics = Arc::new(Metrics::new(models.all()));
         let app = App::new(models, AppOptions::default());
-        let record = Record::new(Operation::ChatCompletions, RequestId("id".into()), metrics);
+        let record = Record::new(Operation::ChatCompletions, RequestId("id".into()), app.shared());
         let (frames, mut receiver) = mpsc::channel(limits::STREAM_FRAMES_MAX);
         let keep_alive = Duration::from_millis(20);
         let writing = write(choices, &app, &record, Marks, &frames, keep_alive);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::tests::TestServer;
 use crate::api::tests::client::events;
+use crate::api::{App, AuditLog};
 use crate::guardrail::Guardrails;
 use crate::pipeline::testing::saying;
 
@@ -81,6 +82,7 @@ async fn converse_blocks_and_masks_and_says_what_was_found() {
     assert_eq!(json["output"]["message"]["content"][1]["text"], "call {PHONE} now");
     let trace = &json["trace"]["guardrail"];
     assert_eq!(trace["actionReason"], "Guardrail masked.");
+    assert_eq!(trace["modelOutput"], json!(["call 13800138000 now"]));
     let output = &trace["outputAssessments"]["default"][1]["sensitiveInformationPolicy"];
     assert_eq!(output["piiEntities"][0]["match"], "13800138000");
 
@@ -91,6 +93,50 @@ async fn converse_blocks_and_masks_and_says_what_was_found() {
     let input = &blocked["trace"]["guardrail"]["inputAssessment"]["default"];
     assert_eq!(input["sensitiveInformationPolicy"]["piiEntities"][0]["action"], "BLOCKED");
     assert_eq!(blocked["usage"]["outputTokens"], 0);
+}
+
+#[tokio::test]
+async fn what_fired_is_counted_and_recorded_and_no_text_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for with_text in [false, true] {
+        let path = folder.path().join(format!("audit-{with_text}.jsonl"));
+        let audit = AuditLog::open(&path, with_text).unwrap();
+        let app = |app: App| app.with_guardrails(Guardrails::built_in()).with_audit_log(audit);
+        let server = TestServer::start_app(saying("Hm.</think>call 13800138000 now"), app).await;
+        server.converse(&ask("q")).await;
+        server.post("/model/toy/converse-stream", &ask("key AKIAIOSFODNN7EXAMPLE")).await;
+
+        let lines = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+        let told: Vec<_> = lines.iter().map(|it| (&it["direction"], &it["action"])).collect();
+        let expected = [("OUTPUT", "ANONYMIZED"), ("INPUT", "BLOCKED")];
+        let expected = expected.map(|(direction, action)| (json!(direction), json!(action)));
+        assert_eq!(told, [(&expected[0].0, &expected[0].1), (&expected[1].0, &expected[1].1)]);
+        let mut fired = json!({ "policy": "pii", "name": "PHONE", "action": "ANONYMIZED",
+            "count": 1 });
+        if with_text {
+            fired["matches"] = json!(["13800138000"]);
+        }
+        assert_eq!(lines[0]["fired"], json!([fired]));
+        assert_eq!(
+            (&lines[0]["operation"], &lines[0]["guardrail_id"]),
+            (&json!("Converse"), &json!("default"))
+        );
+        assert!(lines[0]["request_id"].as_str().is_some_and(|id| id.len() == 36));
+        assert_eq!(lines.iter().any(|it| it.to_string().contains("AKIA")), with_text);
+
+        let metrics = String::from_utf8(server.get("/metrics").await.body.to_vec()).unwrap();
+        for line in [
+            "outcrop_guardrail_interventions_total{guardrail=\"default\",version=\"1\",\
+             direction=\"INPUT\",action=\"BLOCKED\"} 1",
+            "outcrop_guardrail_detections_total{guardrail=\"default\",policy=\"pii\",\
+             type=\"PHONE\",action=\"ANONYMIZED\"} 1",
+            "outcrop_guardrail_text_units_total{guardrail=\"default\",policy=\"pii\"}",
+            "outcrop_guardrail_duration_seconds_count{guardrail=\"default\",direction=\"INPUT\"} 2",
+        ] {
+            assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+        }
+    }
 }
 
 #[tokio::test]

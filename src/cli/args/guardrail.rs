@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::guardrail::{ApplyOptions, GuardrailChoice, GuardrailCommand};
+use crate::cli::serve::GuardrailServeOptions;
 use crate::guardrail::{Direction, OutputScope};
 
 /// Guardrails beside the one that ships with the program.
@@ -13,6 +14,32 @@ pub(super) struct GuardrailFolderArgs {
     /// A folder of guardrails, each a file .toml or .json; `default` ships with the program
     #[arg(long = "guardrails", env = "OUTCROP_GUARDRAILS", value_name = "DIR")]
     pub(super) folder: Option<PathBuf>,
+}
+
+/// Guardrails around requests to a server.
+#[derive(Debug, Args)]
+pub(super) struct GuardrailServeArgs {
+    #[command(flatten)]
+    folder: GuardrailFolderArgs,
+    /// Let guardrails pass over what models think before they answer
+    #[arg(long = "guardrail-skip-reasoning", env = "OUTCROP_GUARDRAIL_SKIP_REASONING")]
+    pub(super) skip_reasoning: bool,
+    /// Append a line of JSON for each text in which a guardrail found something
+    #[arg(long = "guardrail-audit", env = "OUTCROP_GUARDRAIL_AUDIT", value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Write what matched into the audit file, too
+    #[arg(long = "guardrail-audit-text", env = "OUTCROP_GUARDRAIL_AUDIT_TEXT", requires = "audit")]
+    audit_text: bool,
+}
+
+impl GuardrailServeArgs {
+    pub(super) fn into_options(self) -> GuardrailServeOptions {
+        GuardrailServeOptions {
+            folder: self.folder.folder,
+            audit: self.audit,
+            audit_text: self.audit_text,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

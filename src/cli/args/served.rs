@@ -74,6 +74,7 @@ impl ServedArgs {
         let app = AppOptions {
             model_load_wait: Duration::from_secs(self.model_load_wait),
             strict_reasoning: self.strict_reasoning,
+            ..AppOptions::default()
         };
         Ok(ServedOptions { ids, aliases, models, app })
     }

@@ -46,8 +46,10 @@ async fn answer_at_once(
     let mut blocks = Blocks::default();
     let summary = collect(&app, &mut chat, |delta| blocks.push(delta)).await?;
     let mut answer = whole_answer(blocks, &summary, &options, record.elapsed());
-    let trace = options.guardrail.as_ref().zip(chat.take_guardrail_trace());
-    answer.trace = trace.and_then(|(choice, trace)| converse_trace(choice, &trace));
+    if let Some((choice, trace)) = options.guardrail.as_ref().zip(chat.take_guardrail_trace()) {
+        record.guarded(&trace);
+        answer.trace = converse_trace(choice, &trace);
+    }
     record.finished(summary);
     Ok(json_answer(&answer))
 }
@@ -100,7 +102,7 @@ async fn start(
         .await?;
     if let Some(choice) = &options.guardrail {
         let guarded = std::mem::take(&mut options.guarded);
-        chat_request.guarding = Some(choice.resolve(&app.shared().guardrails, guarded)?);
+        chat_request.guarding = Some(choice.resolve(app.shared(), guarded)?);
     }
     let chat = chat::run(app, record, model_id, chat_request).await?;
     Ok((chat, options))

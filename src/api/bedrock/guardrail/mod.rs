@@ -130,6 +130,9 @@ pub(super) fn converse_trace(choice: &GuardrailChoice, trace: &GuardrailTrace) -
     if !trace.outputs.is_empty() {
         guardrail["outputAssessments"] = json!({ id: trace.outputs });
     }
+    if let Some(written) = &trace.model_output {
+        guardrail["modelOutput"] = json!([written]);
+    }
     if let Some(reason) = trace.action_reason() {
         guardrail["actionReason"] = json!(reason);
     }

@@ -48,6 +48,7 @@ async fn answer_at_once(
     let summary = chat::collect(&app, &mut chat, |event| events.push(event)).await?;
     let usage = TokenUsage::new(summary.usage, false);
     if let Some(trace) = chat.take_guardrail_trace() {
+        record.guarded(&trace);
         answer.traced(&trace);
     }
     let mut response = json_answer(&answer.whole(events, &summary));
@@ -101,7 +102,7 @@ async fn start(
     let InvokeBody { mut request, format, guardrail_config } = body;
     let guardrail = GuardrailChoice::with_body(guardrail, guardrail_config, is_stream)?;
     if let Some(choice) = &guardrail {
-        choice.guard(&app.shared().guardrails, &mut request)?;
+        choice.guard(app.shared(), &mut request)?;
     }
     if service != Service::default() {
         request.priority = service.priority();
