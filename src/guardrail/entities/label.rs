@@ -529,7 +529,7 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
             // The last bytes of 。！？；.
             0x82 | 0x81 | 0x9F | 0x9B => {
                 let is_end = |it: &&str| bytes[..end].ends_with(it.as_bytes());
-                ["。", "！", "？", "；"].iter().any(|it| is_end(&it))
+                ["。", "！", "？", "；"].iter().any(is_end)
             }
             _ => false,
         };

@@ -124,11 +124,11 @@ impl Filter {
         let Some(&[a, b, c, d, e]) = bytes.first_chunk::<5>() else { return false };
         let codes = [a, b, c, d].map(|byte| self.codes[usize::from(byte)]);
         // Single letters apart, and letters written three times, are read in ways of their own.
-        let is_plain = !codes.contains(&UNSPELLED)
-            && !(b == b' ' && d == b' ')
-            && !(b == c && (a == b || c == d))
-            && !(c == d && d == e);
-        is_plain
+        let is_special = codes.contains(&UNSPELLED)
+            || (b == b' ' && d == b' ')
+            || (b == c && (a == b || c == d))
+            || (c == d && d == e);
+        !is_special
             && (!self.has(spaced_key(codes.map(u32::from))) || self.rules_out_long(codes, bytes))
     }
 
@@ -140,12 +140,10 @@ impl Filter {
         let [fifth, sixth] = [e, f].map(|byte| self.codes[usize::from(byte)]);
         let [a, b, c, _] = codes;
         let are_letters = [a, b, c, codes[3], fifth].iter().all(|code| u32::from(*code) != SPACE);
-        let is_plain = are_letters
-            && fifth != UNSPELLED
-            && sixth != UNSPELLED
-            && !(e == f && (d == e || f == g))
-            && !(f == b' ' && g == b' ');
-        is_plain && !self.has(long_key([a, b, c, codes[3], fifth, sixth]))
+        let is_special = [fifth, sixth].contains(&UNSPELLED)
+            || (e == f && (d == e || f == g))
+            || (f == b' ' && g == b' ');
+        are_letters && !is_special && !self.has(long_key([a, b, c, codes[3], fifth, sixth]))
     }
 
     /// Whether no word is or goes on from two Han characters as the text does behind them.
