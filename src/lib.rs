@@ -5,6 +5,7 @@
 pub mod api;
 pub mod chat;
 pub mod cli;
+pub mod embed;
 pub mod engine;
 pub mod format;
 pub mod guardrail;

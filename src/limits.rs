@@ -399,3 +399,20 @@ pub const GUARDRAIL_DETECTIONS_MAX: usize = 1_000;
 pub const GROUNDING_SOURCE_CHARS_MAX: usize = 100_000;
 pub const GROUNDING_QUERY_CHARS_MAX: usize = 1_000;
 pub const GROUNDING_ANSWER_CHARS_MAX: usize = 5_000;
+/// A longer text counts as one about which a guardrail's models gave no answer: an embedder reads
+/// about a megabyte a minute.
+pub const GUARDRAIL_CONSULTED_CHARS_MAX: usize = 200_000;
+/// Texts that a guardrail's models are asked about at a time; others wait. Each takes a thread.
+pub const GUARDRAIL_CONSULTATIONS_MAX: usize = 32;
+/// What models said of texts, kept by hash: up to 2 KB each.
+pub const GUARDRAIL_ANSWERS_KEPT_MAX: usize = 4_096;
+/// A judge answers with one token, which is quick unless the model is very busy.
+pub const GUARDRAIL_JUDGE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Files of an embedder. The largest that read as BERT have half a billion parameters.
+pub const EMBEDDER_JSON_BYTES_MAX: u64 = 64 * MIB;
+pub const EMBEDDER_WEIGHT_BYTES_MAX: u64 = 4 * 1024 * MIB;
+pub const EMBEDDER_LAYERS_MAX: usize = 48;
+/// Tokens that one pass reads; a text with more is read in pieces.
+pub const EMBEDDER_TOKENS_MAX: usize = 256;
+/// Texts in one pass: more does not make it faster on a CPU.
+pub const EMBEDDER_BATCH_MAX: usize = 16;

@@ -32,6 +32,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "engine", uses: &["model"], tests_use: &[] },
     Layer { name: "chat", uses: &["format"], tests_use: &[] },
     Layer { name: "guardrail", uses: &[], tests_use: &[] },
+    Layer { name: "embed", uses: &["guardrail"], tests_use: &[] },
     Layer {
         name: "pipeline",
         uses: &["engine", "chat", "guardrail", "model"],
@@ -50,6 +51,7 @@ const LAYERS: &[Layer] = &[
             "api",
             "pipeline",
             "guardrail",
+            "embed",
             "keys",
             "hub",
             "chat",

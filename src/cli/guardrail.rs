@@ -3,11 +3,16 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use crate::guardrail::{Block, Direction, Guardrail, Guardrails, OutputScope, Verdict};
+use crate::embed::Embedder;
+use crate::guardrail::{
+    Block, Direction, Experts, Guardrail, Guardrails, Judge, OnFailure, OutputScope, Verdict,
+};
 use crate::limits;
 
 #[derive(Debug)]
@@ -18,7 +23,7 @@ pub(super) enum GuardrailCommand {
     },
     /// Lists all, or prints one's definition.
     Show {
-        folder: Option<PathBuf>,
+        source: GuardrailSource,
         choice: Option<GuardrailChoice>,
     },
     Apply(ApplyOptions),
@@ -26,12 +31,14 @@ pub(super) enum GuardrailCommand {
 
 #[derive(Debug)]
 pub(super) struct ApplyOptions {
-    pub folder: Option<PathBuf>,
+    pub source: GuardrailSource,
     pub choice: GuardrailChoice,
     pub direction: Direction,
     pub scope: OutputScope,
     /// Each line of the input is an object with a `text`.
     pub jsonl: bool,
+    /// Also tell how much the text is about each topic.
+    pub scores: bool,
 }
 
 /// Which guardrail a flag names: `ID` or `ID:VERSION`.
@@ -55,12 +62,43 @@ impl GuardrailChoice {
     }
 }
 
+/// Where guardrails are from, and the models that they use beside the program's own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GuardrailSource {
+    /// A folder of guardrails beside the one that ships.
+    pub folder: Option<PathBuf>,
+    pub embedder: Option<PathBuf>,
+    pub on_failure: OnFailure,
+}
+
+/// The served model that guardrails ask.
+#[derive(Debug, Clone)]
+pub(super) struct JudgeOptions {
+    pub model_id: String,
+    pub timeout: Duration,
+}
+
 /// The guardrail of the program and those of a folder.
-pub(super) fn read_guardrails(folder: Option<&PathBuf>) -> anyhow::Result<Guardrails> {
+pub(super) fn read_guardrails(
+    source: &GuardrailSource,
+    judge: Option<Arc<dyn Judge>>,
+) -> anyhow::Result<Guardrails> {
     let mut guardrails = Guardrails::built_in();
-    if let Some(folder) = folder {
+    if let Some(folder) = &source.folder {
         guardrails.read_folder(folder)?;
     }
+    if source.embedder.is_none() && judge.is_none() {
+        return Ok(guardrails);
+    }
+    let mut experts = Experts::new(source.on_failure);
+    if let Some(folder) = &source.embedder {
+        let embedder = Embedder::load(folder).context("cannot load the guardrail's embedder")?;
+        experts = experts.with_embedder(Arc::new(embedder))?;
+    }
+    if let Some(judge) = judge {
+        experts = experts.with_judge(judge);
+    }
+    guardrails.equip(&Arc::new(experts))?;
     Ok(guardrails)
 }
 
@@ -76,8 +114,8 @@ pub(super) fn run(command: GuardrailCommand) -> anyhow::Result<()> {
                 }
             }
         }
-        GuardrailCommand::Show { folder, choice } => {
-            let guardrails = read_guardrails(folder.as_ref())?;
+        GuardrailCommand::Show { source, choice } => {
+            let guardrails = read_guardrails(&source, None)?;
             match choice {
                 None => {
                     for guardrail in guardrails.all() {
@@ -107,7 +145,7 @@ fn apply(
     mut input: impl BufRead,
     output: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let guardrails = read_guardrails(options.folder.as_ref())?;
+    let guardrails = read_guardrails(&options.source, None)?;
     let choice = &options.choice;
     let guardrail = guardrails.resolve(&choice.identifier, &choice.version)?;
     if !options.jsonl {
@@ -148,7 +186,15 @@ fn judge(guardrail: &Guardrail, options: &ApplyOptions, text: &str) -> Value {
         Verdict::Masked(texts) => ("GUARDRAIL_INTERVENED", texts.concat()),
         Verdict::Blocked(message) => ("GUARDRAIL_INTERVENED", message),
     };
-    json!({ "action": action, "output": result, "assessment": outcome.assessment })
+    let mut judged =
+        json!({ "action": action, "output": result, "assessment": outcome.assessment });
+    if options.scores {
+        let scores = guardrail.topic_scores(options.direction, text).into_iter();
+        let scores: Vec<Value> =
+            scores.map(|(name, score)| json!({ "name": name, "score": score })).collect();
+        judged["topics"] = Value::from(scores);
+    }
+    judged
 }
 
 #[cfg(test)]
@@ -158,11 +204,12 @@ mod tests {
     #[test]
     fn lines_are_judged_one_by_one_by_the_guardrail_that_ships() {
         let options = ApplyOptions {
-            folder: None,
+            source: GuardrailSource::default(),
             choice: GuardrailChoice::parse("default:1"),
             direction: Direction::Output,
             scope: OutputScope::Interventions,
             jsonl: true,
+            scores: false,
         };
         let lines = "{\"text\":\"call 138 0013 8000\"}\n{\"text\":\"the river\"}\n";
         let mut output = Vec::new();

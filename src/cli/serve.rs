@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, anyhow, bail};
@@ -15,9 +16,10 @@ use crate::api::{
     self, Access, AccessOptions, Alias, App, AppOptions, AuditLog, DrainOptions, Listener, Models,
     PipelineSender, Tls, TlsFiles,
 };
-use crate::cli::guardrail::read_guardrails;
+use crate::cli::guardrail::{GuardrailSource, JudgeOptions, read_guardrails};
+use crate::guardrail::Judge;
 use crate::keys::KeyStore;
-use crate::pipeline::load::Loaded;
+use crate::pipeline::{ModelJudge, load::Loaded};
 
 /// What a shell reports for a program that a second Ctrl-C ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -36,8 +38,8 @@ pub(super) struct ServeOptions {
 
 #[derive(Debug, Clone)]
 pub(super) struct GuardrailServeOptions {
-    /// A folder of guardrails beside the one that ships.
-    pub folder: Option<PathBuf>,
+    pub source: GuardrailSource,
+    pub judge: Option<JudgeOptions>,
     /// Where the audit record is kept beside the log.
     pub audit: Option<PathBuf>,
     pub audit_text: bool,
@@ -101,7 +103,15 @@ async fn serve(
     let tcp = tcp.with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = tcp.local_addr()?;
     let (models, pipelines) = Models::new(&options.model_ids, &options.aliases)?;
-    let guardrails = read_guardrails(options.guardrails.folder.as_ref())?;
+    let judge = options.guardrails.judge.map(|judge| {
+        let known = options.model_ids.iter().position(|id| *id == judge.model_id);
+        let index = known.with_context(|| {
+            format!("--guardrail-judge names `{}`, which is not served", judge.model_id)
+        })?;
+        let model = ModelJudge::new(pipelines[index].subscribe(), judge.timeout);
+        anyhow::Ok(Arc::new(model) as Arc<dyn Judge>)
+    });
+    let guardrails = read_guardrails(&options.guardrails.source, judge.transpose()?)?;
     let mut app = App::new(models, options.app).with_access(access).with_guardrails(guardrails);
     if let Some(path) = &options.guardrails.audit {
         let audit = AuditLog::open(path, options.guardrails.audit_text)

@@ -1,16 +1,19 @@
 //! A guardrail ready for use, and what it says of a whole text.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::guardrail::assessment::{
     AppliedGuardrailDetails, Assessment, Intervention, InvocationMetrics, TextCharacters, Usage,
 };
+use crate::guardrail::consult::{Advice, windows};
 use crate::guardrail::definition::{
     Action, BlockAction, ContentFilter, DefinitionError, Directions, GroundingFilter,
     GuardrailDefinition, Strength,
 };
 use crate::guardrail::detect::{Detector, Source, masked};
 use crate::guardrail::entities::EntityKind;
+use crate::guardrail::experts::{ExpertFailed, Experts};
 use crate::guardrail::fold::Folded;
 use crate::guardrail::grounding::{self, Grounding};
 use crate::guardrail::learned::ContentScorer;
@@ -19,6 +22,7 @@ use crate::guardrail::report::Report;
 use crate::guardrail::segment::segments;
 use crate::guardrail::topic::Topic;
 use crate::guardrail::words::WordMatcher;
+use crate::limits;
 
 /// Whose text it is: the client's or the model's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +183,8 @@ pub struct Guardrail {
     pub(super) filters: Vec<Filter>,
     pub(super) topics: Vec<(Topic, Rule)>,
     pub(super) grounding: Vec<GroundingRule>,
+    /// Nothing where no bigger model was configured.
+    pub(super) advice: Option<Advice>,
 }
 
 impl Guardrail {
@@ -203,12 +209,22 @@ impl Guardrail {
             filters: Vec::new(),
             topics: Vec::new(),
             grounding: Vec::new(),
+            advice: None,
             definition,
         };
         guardrail.compile_words();
         guardrail.compile_sensitive()?;
         guardrail.compile_learnt();
         Ok(guardrail)
+    }
+
+    /// Has it ask bigger models from now on. Embeds the topics.
+    pub fn equip(&mut self, experts: &Arc<Experts>) -> Result<(), ExpertFailed> {
+        let topics = self.definition.topic_policy_config.as_ref();
+        let topics = topics.map_or(&[][..], |it| &it.topics_config);
+        let filters = self.filters.iter().map(|it| it.kind);
+        self.advice = Some(Advice::new(experts, topics, filters)?);
+        Ok(())
     }
 
     pub fn identity(&self) -> &Identity {
@@ -288,14 +304,25 @@ impl Guardrail {
         if direction == Direction::Input {
             report.content(self, &ContentScorer::built_in().score(skeleton.text()));
             report.topics(self, skeleton.text());
+            report.consult_all(self, text);
             return;
         }
         let mut stream = ContentScorer::built_in().stream();
-        for sentence in segments(text, 0, true) {
-            let sentence = Folded::skeleton(&text[sentence]);
-            stream.push(sentence.text());
-            report.content(self, &stream.scores());
-            report.topics(self, sentence.text());
+        // A text that is too long for that is settled as a whole.
+        let is_consulted = text.chars().count() <= limits::GUARDRAIL_CONSULTED_CHARS_MAX;
+        for window in windows(text, 0, true, self.window_chars(direction).unwrap_or(0)) {
+            for sentence in segments(&text[window.clone()], 0, true) {
+                let sentence = Folded::skeleton(&text[window.clone()][sentence]);
+                stream.push(sentence.text());
+                report.content(self, &stream.scores());
+                report.topics(self, sentence.text());
+            }
+            if is_consulted && self.consults(direction) {
+                report.consult(self, &text[window]);
+            }
+        }
+        if !is_consulted {
+            report.consult_all(self, text);
         }
     }
 

@@ -7,13 +7,18 @@
 
 pub mod assessment;
 mod checks;
+mod consult;
+#[cfg(test)]
+mod consult_tests;
 mod definition;
 mod detect;
 mod entities;
+mod experts;
 pub mod fold;
 mod grounding;
 mod guard;
 pub mod learned;
+mod likeness;
 mod pattern;
 mod registry;
 mod report;
@@ -29,6 +34,7 @@ pub use assessment::{Assessment, Fired, Intervention};
 pub use checks::{EntityFinder, FoundEntity, Severities};
 pub use definition::{ContentFilter, DefinitionError, GuardrailDefinition};
 pub use entities::EntityKind;
+pub use experts::{Embed, ExpertFailed, Experts, Judge, OnFailure, Question};
 pub use grounding::Grounding;
 pub use guard::{Block, Direction, Guardrail, Identity, Outcome, OutputScope, Qualifier, Verdict};
 pub use registry::{DRAFT, Guardrails, RegistryError, ResolveError};

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::guardrail::definition::{DefinitionError, GuardrailDefinition};
+use crate::guardrail::experts::{ExpertFailed, Experts};
 use crate::guardrail::guard::{Guardrail, Identity};
 use crate::limits;
 
@@ -132,6 +133,15 @@ impl Guardrails {
             identifier: identifier.to_owned(),
             version: version.to_owned(),
         })
+    }
+
+    /// Has all of them ask bigger models, before any is in use.
+    pub fn equip(&mut self, experts: &Arc<Experts>) -> Result<(), ExpertFailed> {
+        for guardrail in self.by_id.values_mut().flat_map(HashMap::values_mut) {
+            let own = Arc::get_mut(guardrail).expect("nobody uses a guardrail that is being read");
+            own.equip(experts)?;
+        }
+        Ok(())
     }
 
     /// Every version of every guardrail, in order.

@@ -7,6 +7,7 @@ use crate::guardrail::assessment::{
     SensitiveInformationPolicyAssessment, TopicAssessment, TopicPolicyAssessment,
     WordPolicyAssessment,
 };
+use crate::guardrail::consult::Advice;
 use crate::guardrail::definition::{
     Action, ContentFilter, GroundingFilter, ManagedWordList, Strength, TopicType,
 };
@@ -19,14 +20,17 @@ use crate::limits;
 /// Collects what one text, or one answer as it streams, is found to hold.
 #[derive(Debug)]
 pub(super) struct Report {
-    direction: Direction,
+    pub(super) direction: Direction,
     scope: OutputScope,
     words: WordPolicyAssessment,
     sensitive: SensitiveInformationPolicyAssessment,
     /// The surest verdict of each filter so far, in the order of the definition.
-    confidences: Vec<Confidence>,
+    pub(super) confidences: Vec<Confidence>,
     /// The highest score of each topic so far.
-    topics: Vec<f32>,
+    pub(super) topics: Vec<f32>,
+    /// What classifiers and words say of the text that experts have yet to be asked about.
+    pub(super) grey: Vec<Confidence>,
+    pub(super) lexical: Vec<f32>,
     grounding: Vec<GroundingAssessment>,
 }
 
@@ -39,6 +43,8 @@ impl Report {
             sensitive: SensitiveInformationPolicyAssessment::default(),
             confidences: vec![Confidence::None; guardrail.filters.len()],
             topics: vec![0.0; guardrail.topics.len()],
+            grey: vec![Confidence::None; guardrail.filters.len()],
+            lexical: vec![0.0; guardrail.topics.len()],
             grounding: Vec::new(),
         }
     }
@@ -84,24 +90,51 @@ impl Report {
 
     /// Takes note of the classifiers' verdict; whether it blocks.
     pub(super) fn content(&mut self, guardrail: &Guardrail, scores: &ContentScores) -> bool {
-        let mut blocks = false;
-        for (filter, known) in guardrail.filters.iter().zip(&mut self.confidences) {
-            let Some((strength, action)) = filter.at(self.direction) else { continue };
-            *known = (*known).max(scores.confidence(category(filter.kind)));
-            blocks |= action == Action::Block && acts(strength, *known);
+        let is_judged = guardrail.advice.as_ref().is_some_and(Advice::judges);
+        for (index, filter) in guardrail.filters.iter().enumerate() {
+            if filter.at(self.direction).is_none() {
+                continue;
+            }
+            let found = scores.confidence(category(filter.kind));
+            let is_doubtful = found > Confidence::None && found < Confidence::High;
+            let known = match is_judged && is_doubtful {
+                true => &mut self.grey[index],
+                false => &mut self.confidences[index],
+            };
+            *known = (*known).max(found);
         }
-        blocks
+        self.blocks(guardrail)
+    }
+
+    /// Whether a filter or a topic blocks by what is known.
+    pub(super) fn blocks(&self, guardrail: &Guardrail) -> bool {
+        let filters = guardrail.filters.iter().zip(&self.confidences);
+        let topics = guardrail.topics.iter().zip(&self.topics);
+        filters.into_iter().any(|(filter, known)| {
+            filter
+                .at(self.direction)
+                .is_some_and(|(strength, action)| action == Action::Block && acts(strength, *known))
+        }) || topics.into_iter().any(|((topic, rule), known)| {
+            rule.at(self.direction) == Some(Action::Block) && topic.is_met(*known)
+        })
+    }
+
+    pub(super) fn topic_scores(&self) -> &[f32] {
+        &self.topics
     }
 
     /// Takes note of the topics of a skeleton; whether one blocks.
     pub(super) fn topics(&mut self, guardrail: &Guardrail, skeleton: &str) -> bool {
-        let mut blocks = false;
-        for ((topic, rule), known) in guardrail.topics.iter().zip(&mut self.topics) {
-            let Some(action) = rule.at(self.direction) else { continue };
-            *known = known.max(topic.score(skeleton));
-            blocks |= action == Action::Block && topic.is_met(*known);
+        let known = match guardrail.consults(self.direction) {
+            true => &mut self.lexical,
+            false => &mut self.topics,
+        };
+        for ((topic, rule), known) in guardrail.topics.iter().zip(known) {
+            if rule.at(self.direction).is_some() {
+                *known = known.max(topic.score(skeleton));
+            }
         }
-        blocks
+        self.blocks(guardrail)
     }
 
     /// Holds an answer against its sources; whether that blocks it.

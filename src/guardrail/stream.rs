@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use regex_automata::hybrid::dfa::Cache;
 
 use crate::guardrail::assessment::{Assessment, InvocationMetrics, TextCharacters};
+use crate::guardrail::consult::windows;
 use crate::guardrail::definition::Action;
 use crate::guardrail::detect::{Detector, Finding, masked};
 use crate::guardrail::fold::Folded;
@@ -189,7 +190,10 @@ impl StreamGuard {
         };
         let reads_sentences = self.content.is_some() || detector.reads_sentences();
         let sentences = match reads_sentences {
-            true => segments(&self.text, self.waiting_from, is_end),
+            true => {
+                let chars_min = guardrail.window_chars(Direction::Output).unwrap_or(0);
+                windows(&self.text, self.waiting_from, is_end, chars_min)
+            }
             false => Vec::new(),
         };
         // Nothing is cut that belongs together: neither a sentence nor a finding.
@@ -223,13 +227,20 @@ impl StreamGuard {
         (until, blocks_at, found.findings)
     }
 
-    /// What classifiers and topics say with one sentence more; whether that blocks.
+    /// What classifiers, topics and experts say with one window of sentences more; whether that
+    /// blocks.
     fn judge(&mut self, guardrail: &Guardrail, start: usize, end: usize) -> bool {
         let Some(content) = &mut self.content else { return false };
-        let sentence = Folded::skeleton(&self.text[start..end]);
-        content.push(sentence.text());
-        let by_content = self.report.content(guardrail, &content.scores());
-        self.report.topics(guardrail, sentence.text()) || by_content
+        let window = &self.text[start..end];
+        let mut blocks = false;
+        for sentence in segments(window, 0, true) {
+            let sentence = Folded::skeleton(&window[sentence]);
+            content.push(sentence.text());
+            blocks |= self.report.content(guardrail, &content.scores());
+            blocks |= self.report.topics(guardrail, sentence.text());
+        }
+        // What is blocked already need not be asked about.
+        blocks || guardrail.consults(Direction::Output) && self.report.consult(guardrail, window)
     }
 
     /// Drops text that left long ago.

@@ -166,6 +166,11 @@ impl Gate {
         Ok(gate)
     }
 
+    /// Whether taking an event in can take long.
+    pub(super) fn consults(&self) -> bool {
+        self.guarding.guardrail.consults(Direction::Output)
+    }
+
     /// The answer to a blocked input is the message alone.
     pub(super) fn block_input(&mut self, message: String) {
         self.is_blocked = true;

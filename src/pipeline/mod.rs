@@ -7,6 +7,9 @@ mod grammars;
 mod guard;
 #[cfg(test)]
 mod guard_tests;
+mod judge;
+#[cfg(test)]
+mod judge_tests;
 pub mod load;
 mod prompt;
 mod request;
@@ -27,7 +30,7 @@ use tokio::sync::Semaphore;
 
 use crate::chat::{ReasoningTags, StopError, StopStrings, TextAssets, check_tools};
 use crate::engine::{EngineHandle, GenerationRequest, ReasoningBudget, TokenConstraint};
-use crate::guardrail::CannotMask;
+use crate::guardrail::{CannotMask, Direction};
 use crate::limits;
 
 use constraint::Wanted;
@@ -44,6 +47,7 @@ pub use crate::chat::{
 };
 pub use crate::engine::{EngineStats, GenerationError, Priority, SubmitError};
 pub use guard::{GuardedText, Guarding, GuardrailTrace};
+pub use judge::{ModelJudge, consulting};
 pub use request::{
     ChatEvent, ChatRequest, ChatSummary, Input, OutputFormat, ReasoningFormat, SamplingOverrides,
     StopReason, Timing, TokenLogprob, TokenMeter, Usage,
@@ -131,11 +135,15 @@ impl Pipeline {
     /// Refuses here what can be refused; afterwards the stream ends in `Finished` or `Failed`.
     pub async fn run(&self, mut request: ChatRequest) -> Result<ChatStream, PipelineError> {
         let Some(guarding) = request.guarding.take() else { return self.generate(request).await };
-        let judge = move |_: &TextAssets| {
+        let consults = guarding.guardrail.consults(Direction::Input);
+        let judge = move || {
             let (assessment, message) = guarding.judge_input(&mut request);
             Ok((Gate::new(guarding, assessment)?, message, request))
         };
-        let (gate, message, request) = self.off_the_runtime(judge).await?;
+        let (gate, message, request) = match consults {
+            true => consulting(judge).await??,
+            false => self.off_the_runtime(|_| judge()).await?,
+        };
         match message {
             Some(message) => Ok(ChatStream::blocked(&self.text, gate, message)),
             None => Ok(self.generate(request).await?.gated(gate)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::chat::{
@@ -15,9 +16,10 @@ use crate::engine::{
     FinishReason, Generation, GenerationError, GenerationSummary, TokenEvent, TokenLogprobs,
 };
 use crate::pipeline::guard::Gate;
+use crate::pipeline::judge::consulting;
 use crate::pipeline::{
-    ChatEvent, ChatSummary, GuardrailTrace, ReasoningFormat, StopReason, Timing, TokenLogprob,
-    TokenMeter, Usage,
+    ChatEvent, ChatSummary, GuardrailTrace, PipelineError, ReasoningFormat, StopReason, Timing,
+    TokenLogprob, TokenMeter, Usage,
 };
 
 /// What the way back needs to know of the way there.
@@ -53,6 +55,8 @@ pub struct ChatStream {
     first_token: Option<Duration>,
     meter: Option<Arc<TokenMeter>>,
     gate: Option<Box<Gate>>,
+    /// Has the gate while the guardrail's models are asked about an event.
+    consulting: Option<JoinHandle<Result<Box<Gate>, PipelineError>>>,
 }
 
 /// Also of a request whose client went away.
@@ -96,6 +100,7 @@ impl ChatStream {
             first_token: None,
             meter: None,
             gate: None,
+            consulting: None,
         }
     }
 
@@ -129,14 +134,40 @@ impl ChatStream {
             {
                 return Some(event);
             }
-            let event = self.next_ungated().await?;
-            let Some(gate) = &mut self.gate else { return Some(event) };
-            gate.push(event);
-            // The guardrail has ended the answer, so the model may stop.
-            if gate.is_blocked && self.generation.is_some() {
-                self.pending.clear();
-                self.end(StopReason::GuardrailIntervened);
+            if let Some(task) = &mut self.consulting {
+                let gate = task.await;
+                self.consulting = None;
+                match gate {
+                    Ok(Ok(gate)) => self.gate = Some(gate),
+                    // Without a gate nothing may leave any more.
+                    Ok(Err(_)) | Err(_) => panic!("the guardrail panicked"),
+                }
+                self.end_if_blocked();
+                continue;
             }
+            let event = self.next_ungated().await?;
+            let Some(mut gate) = self.gate.take() else { return Some(event) };
+            if gate.consults() {
+                // A task of its own: dropping this future must not lose the event.
+                let push = move || {
+                    gate.push(event);
+                    gate
+                };
+                self.consulting = Some(tokio::spawn(consulting(push)));
+                continue;
+            }
+            gate.push(event);
+            self.gate = Some(gate);
+            self.end_if_blocked();
+        }
+    }
+
+    /// The guardrail has ended the answer, so the model may stop.
+    fn end_if_blocked(&mut self) {
+        let is_blocked = self.gate.as_ref().is_some_and(|gate| gate.is_blocked);
+        if is_blocked && self.generation.is_some() {
+            self.pending.clear();
+            self.end(StopReason::GuardrailIntervened);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::guardrail::{
     Assessment, Block, Direction, Guardrail, Intervention, Outcome, OutputScope, Qualifier, Verdict,
 };
 use crate::limits;
+use crate::pipeline::consulting;
 
 pub(super) fn routes(app: &App) -> Router<App> {
     let path = "/guardrail/{identifier}/version/{version}/apply";
@@ -112,9 +113,14 @@ async fn apply_guardrail(
         .map_err(|error| GuardrailRefusal::NotFound { error })?;
     let body = body::read(&app, request.into_body()).await?;
     // A long text takes a while, in which the runtime's threads have others to serve.
-    let applied = spawn_blocking(move || apply(&guardrail, &record, &body.bytes));
-    let panicked = |_| BedrockError::InternalServer("applying the guardrail panicked".to_owned());
-    let response = applied.await.map_err(panicked)??;
+    let consults = guardrail.consults(Direction::Input) || guardrail.consults(Direction::Output);
+    let apply = move || apply(&guardrail, &record, &body.bytes);
+    let applied = match consults {
+        true => consulting(apply).await.ok(),
+        false => spawn_blocking(apply).await.ok(),
+    };
+    let panicked = || BedrockError::InternalServer("applying the guardrail panicked".to_owned());
+    let response = applied.ok_or_else(panicked)??;
     Ok(json_answer(&response))
 }
 

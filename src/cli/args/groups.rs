@@ -195,7 +195,7 @@ impl RequestArgs {
             stop_sequences: self.stop_sequences,
             reasoning_budget: self.reasoning_budget,
             guardrail: self.guardrail.map(|choice| GuardrailOptions {
-                folder: self.guardrails.folder,
+                source: self.guardrails.into_source(),
                 choice: GuardrailChoice::parse(&choice),
             }),
         }

@@ -1,19 +1,70 @@
 //! Where guardrails are read from, and what `outcrop guardrail` is asked.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::guardrail::{ApplyOptions, GuardrailChoice, GuardrailCommand};
+use crate::cli::guardrail::{
+    ApplyOptions, GuardrailChoice, GuardrailCommand, GuardrailSource, JudgeOptions,
+};
 use crate::cli::serve::GuardrailServeOptions;
-use crate::guardrail::{Direction, OutputScope};
+use crate::guardrail::{Direction, OnFailure, OutputScope};
+use crate::limits;
 
 /// Guardrails beside the one that ships with the program.
 #[derive(Debug, Clone, Args)]
 pub(super) struct GuardrailFolderArgs {
     /// A folder of guardrails, each a file .toml or .json; `default` ships with the program
     #[arg(long = "guardrails", env = "OUTCROP_GUARDRAILS", value_name = "DIR")]
-    pub(super) folder: Option<PathBuf>,
+    folder: Option<PathBuf>,
+    /// A folder with a sentence-transformers BERT, by which denied topics are told: config.json,
+    /// tokenizer.json, model.safetensors
+    #[arg(long, env = "OUTCROP_GUARDRAIL_EMBEDDER", value_name = "DIR")]
+    guardrail_embedder: Option<PathBuf>,
+    /// When the embedder or the judge has no answer: block, or pass what words alone do not find
+    #[arg(long, env = "OUTCROP_GUARDRAIL_FAILURE", value_enum, default_value = "block")]
+    guardrail_failure: FailureArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FailureArg {
+    Block,
+    Pass,
+}
+
+impl GuardrailFolderArgs {
+    pub(super) fn into_source(self) -> GuardrailSource {
+        GuardrailSource {
+            folder: self.folder,
+            embedder: self.guardrail_embedder,
+            on_failure: match self.guardrail_failure {
+                FailureArg::Block => OnFailure::Block,
+                FailureArg::Pass => OnFailure::Pass,
+            },
+        }
+    }
+}
+
+/// A model that guardrails ask.
+#[derive(Debug, Clone, Args)]
+pub(super) struct JudgeArgs {
+    /// The id of a model being served that guardrails ask where they are in doubt: about denied
+    /// topics and content filters
+    #[arg(long, env = "OUTCROP_GUARDRAIL_JUDGE", value_name = "MODEL_ID")]
+    guardrail_judge: Option<String>,
+    /// Seconds in which the judge has to answer
+    #[arg(long, env = "OUTCROP_GUARDRAIL_JUDGE_TIMEOUT", value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=600),
+          default_value_t = limits::GUARDRAIL_JUDGE_TIMEOUT_DEFAULT.as_secs())]
+    guardrail_judge_timeout: u64,
+}
+
+impl JudgeArgs {
+    pub(super) fn into_options(self) -> Option<JudgeOptions> {
+        let timeout = Duration::from_secs(self.guardrail_judge_timeout);
+        self.guardrail_judge.map(|model_id| JudgeOptions { model_id, timeout })
+    }
 }
 
 /// Guardrails around requests to a server.
@@ -21,6 +72,8 @@ pub(super) struct GuardrailFolderArgs {
 pub(super) struct GuardrailServeArgs {
     #[command(flatten)]
     folder: GuardrailFolderArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
     /// Let guardrails pass over what models think before they answer
     #[arg(long = "guardrail-skip-reasoning", env = "OUTCROP_GUARDRAIL_SKIP_REASONING")]
     pub(super) skip_reasoning: bool,
@@ -35,7 +88,8 @@ pub(super) struct GuardrailServeArgs {
 impl GuardrailServeArgs {
     pub(super) fn into_options(self) -> GuardrailServeOptions {
         GuardrailServeOptions {
-            folder: self.folder.folder,
+            source: self.folder.into_source(),
+            judge: self.judge.into_options(),
             audit: self.audit,
             audit_text: self.audit_text,
         }
@@ -83,6 +137,9 @@ struct ApplyArgs {
     /// Each line is an object with the member `text`; the answer has a line for each
     #[arg(long)]
     jsonl: bool,
+    /// Also tell how much the text is about each denied topic: from one half on it is
+    #[arg(long)]
+    scores: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -96,11 +153,11 @@ impl GuardrailArgs {
         match self.command {
             GuardrailSubcommand::Check { files } => GuardrailCommand::Check { files },
             GuardrailSubcommand::Show { guardrails, guardrail } => GuardrailCommand::Show {
-                folder: guardrails.folder,
+                source: guardrails.into_source(),
                 choice: guardrail.as_deref().map(GuardrailChoice::parse),
             },
             GuardrailSubcommand::Apply(args) => GuardrailCommand::Apply(ApplyOptions {
-                folder: args.guardrails.folder,
+                source: args.guardrails.into_source(),
                 choice: GuardrailChoice::parse(&args.guardrail),
                 direction: match args.source {
                     SourceArg::Input => Direction::Input,
@@ -111,6 +168,7 @@ impl GuardrailArgs {
                     false => OutputScope::Interventions,
                 },
                 jsonl: args.jsonl,
+                scores: args.scores,
             }),
         }
     }

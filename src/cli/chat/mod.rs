@@ -4,7 +4,6 @@ mod conversation;
 mod render;
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -16,7 +15,7 @@ use tokio::{
 use crate::chat::{Message, Role};
 use crate::cli::{
     Ended,
-    guardrail::{GuardrailChoice, read_guardrails},
+    guardrail::{GuardrailChoice, GuardrailSource, read_guardrails},
     load::{self, EngineOptions, ModelOptions},
 };
 use crate::guardrail::{Guardrail, OutputScope, StreamMode};
@@ -56,7 +55,7 @@ pub(super) struct RequestOptions {
 /// A guardrail around the conversation, and where it is from.
 #[derive(Debug, Clone)]
 pub(super) struct GuardrailOptions {
-    pub folder: Option<PathBuf>,
+    pub source: GuardrailSource,
     pub choice: GuardrailChoice,
 }
 
@@ -92,8 +91,8 @@ impl RequestOptions {
 pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
     let prompt = prompt(options.prompt)?;
     let request = options.request;
-    let guardrail = request.guardrail.as_ref().map(|GuardrailOptions { folder, choice }| {
-        let guardrails = read_guardrails(folder.as_ref())?;
+    let guardrail = request.guardrail.as_ref().map(|GuardrailOptions { source, choice }| {
+        let guardrails = read_guardrails(source, None)?;
         anyhow::Ok(guardrails.resolve(&choice.identifier, &choice.version)?)
     });
     let guardrail = guardrail.transpose()?;
