@@ -23,8 +23,10 @@ use formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 /// Vectors of four elements of each of eight weight rows that make a sub-block of 32.
 const STEPS: usize = 8;
 const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
-/// Most rows of activations for which weights are not unpacked into panels.
-const DIRECT_ROWS: usize = 4;
+/// Most rows of activations for which weights are not unpacked into panels, and how many of them
+/// are multiplied at a time: to unpack a group again, from a near cache, costs less than a panel.
+const DIRECT_ROWS: usize = 8;
+const DIRECT_TILE: usize = 4;
 /// Groups of weight rows whose panels are made together, so that activations, which come from the
 /// second-level cache, are read once for all of them.
 const PANELS: usize = 4;
@@ -67,34 +69,48 @@ fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
             continue;
         }
         for (id, group) in args.weights.chunks_exact(group_bytes).enumerate() {
-            let mut sums = [_mm256_setzero_ps(); DIRECT_ROWS];
-            match num_rows {
-                1 => direct::<F, 1>(group, tile, &mut sums),
-                2 => direct::<F, 2>(group, tile, &mut sums),
-                3 => direct::<F, 3>(group, tile, &mut sums),
-                _ => direct::<F, DIRECT_ROWS>(group, tile, &mut sums),
-            }
-            for (row, &sum) in sums[..num_rows].iter().enumerate() {
-                let out = &mut out.row(first_row + row)[id * GROUP..];
-                let count = GROUP.min(out.len());
-                store(sum, &mut out[..count]);
+            for first in (0..num_rows).step_by(DIRECT_TILE) {
+                let rows = Tile { blocks: tile, num_rows, first };
+                let mut sums = [_mm256_setzero_ps(); DIRECT_TILE];
+                match num_rows - first {
+                    1 => direct::<F, 1>(group, &rows, &mut sums),
+                    2 => direct::<F, 2>(group, &rows, &mut sums),
+                    3 => direct::<F, 3>(group, &rows, &mut sums),
+                    _ => direct::<F, DIRECT_TILE>(group, &rows, &mut sums),
+                }
+                let rows = first_row + first..first_row + num_rows;
+                for (row, &sum) in rows.zip(&sums) {
+                    let out = &mut out.row(row)[id * GROUP..];
+                    let count = GROUP.min(out.len());
+                    store(sum, &mut out[..count]);
+                }
             }
         }
     }
 }
 
-/// Products of one group with a tile of `R` rows.
+/// Rows of a tile from `first` on.
+struct Tile<'a> {
+    blocks: &'a [SuperRow],
+    num_rows: usize,
+    first: usize,
+}
+
+/// Products of one group with `R` rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn direct<F: Format, const R: usize>(
     group: &[u8],
-    tile: &[SuperRow],
-    out: &mut [__m256; DIRECT_ROWS],
+    tile: &Tile<'_>,
+    out: &mut [__m256; DIRECT_TILE],
 ) {
     let mut sums = [_mm256_setzero_ps(); R];
-    let (rows, _) = tile.as_chunks::<R>();
-    for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(rows) {
-        prefetch(block);
+    let blocks = tile.blocks.chunks_exact(tile.num_rows);
+    for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(blocks) {
+        let rows = rows[tile.first..].first_chunk::<R>().expect("a tile has its rows");
+        if tile.first == 0 {
+            prefetch(block);
+        }
         let block: *const __m256i = block.as_ptr().cast();
         // SAFETY: a chunk is a whole block of eight rows.
         let head = unsafe { F::head(block) };
@@ -211,6 +227,7 @@ fn panels<F: Format>(
     for (block_id, rows) in tile.chunks_exact(sums.len()).enumerate() {
         for (panel, group) in panels.iter_mut().zip(groups.chunks_exact(group_bytes)) {
             let start = block_id * F::GROUP_BYTES;
+            prefetch_next::<F>(group, start, PANELS * group_bytes);
             panel.unpack::<F>(&group[start..start + F::GROUP_BYTES]);
         }
         // An odd last panel is computed with the one after it, whose results are not used.
@@ -223,12 +240,43 @@ fn panels<F: Format>(
                 two_panels::<F, PANEL_ROWS>(panels, rows, sums, at);
             }
             if let (Ok(rows), Ok(sums)) = (rest.try_into(), sum_rest.try_into()) {
-                two_panels::<F, 2>(panels, rows, sums, at);
+                last_rows::<F, 2>(panels, rows, sums, at);
             } else if let ([row], [sums]) = (rest, sum_rest) {
-                two_panels::<F, 1>(panels, &[*row], std::array::from_mut(sums), at);
+                last_rows::<F, 1>(
+                    panels,
+                    std::array::from_ref(row),
+                    std::array::from_mut(sums),
+                    at,
+                );
             }
         }
     }
+}
+
+/// Fetches the block after the one at `start`, to be there when rows have passed this one; after the
+/// last, the first of the group that is `stride` bytes on.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn prefetch_next<F: Format>(group: &[u8], start: usize, stride: usize) {
+    let next = start + F::GROUP_BYTES;
+    let next = if next < group.len() { next } else { stride };
+    for line in (0..F::GROUP_BYTES).step_by(64) {
+        // An address past the end does no harm.
+        _mm_prefetch::<_MM_HINT_T0>(group.as_ptr().wrapping_add(next + line).cast());
+    }
+}
+
+/// [`two_panels`], not inlined: beside each other, one and two rows would be compiled as one loop
+/// that keeps its sums in memory.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn last_rows<F: Format, const R: usize>(
+    panels: &[Panel; 2],
+    rows: &[SuperRow; R],
+    sums: &mut [[__m256; PANELS]; R],
+    at: usize,
+) {
+    two_panels::<F, R>(panels, rows, sums, at);
 }
 
 #[inline]
