@@ -253,8 +253,8 @@ fn panels<F: Format>(
     }
 }
 
-/// Fetches the block after the one at `start`, to be there when rows have passed this one; after the
-/// last, the first of the group that is `stride` bytes on.
+/// Fetches the block after the one at `start`, to be there when rows have passed this one; after
+/// the last, the first of the group that is `stride` bytes on.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn prefetch_next<F: Format>(group: &[u8], start: usize, stride: usize) {
