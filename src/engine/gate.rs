@@ -38,7 +38,10 @@ impl Gate {
             GateState::Failed => return Err(SubmitError::Failed),
         }
         let Dequeued { num_requests, num_tokens: queued } = self.queued;
-        if num_requests >= config.queued_requests_max {
+        // Those for which there is room count as waiting until the engine thread has seen them.
+        let num_running = self.num_in_flight - num_requests;
+        let num_seats = config.max_num_seqs.saturating_sub(num_running);
+        if num_requests >= config.queued_requests_max.saturating_add(num_seats) {
             return Err(SubmitError::QueueFull { limit: config.queued_requests_max });
         }
         // An empty queue takes any prompt: otherwise a long one could never be accepted.

@@ -169,7 +169,8 @@ pub struct EngineConfig {
     pub max_num_seqs: usize,
     /// Rows in one step; longer prompts are computed in chunks.
     pub max_num_batched_tokens: usize,
-    /// Requests that were accepted and wait for their first step.
+    /// Requests that were accepted and wait for their first step, beside as many as sequences are
+    /// free.
     pub queued_requests_max: usize,
     /// Prompt tokens of the requests in the queue; an empty queue takes a prompt of any length.
     pub queued_tokens_max: usize,

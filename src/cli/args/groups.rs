@@ -86,7 +86,7 @@ pub(super) struct EngineArgs {
         value_parser = values::count
     )]
     max_num_batched_tokens: usize,
-    /// Requests that may wait; further ones are throttled
+    /// Requests that may wait while all sequences are taken; further ones are throttled
     #[arg(
         long, env = "OUTCROP_MAX_QUEUED_REQUESTS", value_name = "N", default_value = "256",
         value_parser = values::count

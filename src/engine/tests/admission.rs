@@ -74,6 +74,24 @@ fn the_queue_takes_requests_up_to_its_limit() {
     collect(engine.submit(request(&[3])).unwrap());
 }
 
+/// The engine thread is busy and has seen none of them.
+#[test]
+fn a_burst_fills_the_free_sequences_and_the_queue() {
+    let (model, mut barrier) = Barrier::new();
+    let config = EngineConfig { max_num_seqs: 3, queued_requests_max: 2, ..config() };
+    let engine = start_with(model, config);
+    let mut accepted = vec![engine.submit(request(&[1])).unwrap()];
+    barrier.wait_for_sequence();
+    accepted.extend((0..4).map(|_| engine.submit(request(&[2])).unwrap()));
+    assert_eq!(engine.submit(request(&[3])).unwrap_err(), SubmitError::QueueFull { limit: 2 });
+
+    barrier.open();
+    for generation in accepted {
+        collect(generation);
+    }
+    assert_idle(&engine.stats());
+}
+
 #[test]
 fn the_queue_takes_prompt_tokens_up_to_its_limit() {
     let (model, mut barrier) = Barrier::new();
