@@ -180,11 +180,12 @@ impl Folding {
 
     fn begin_run(&mut self, original: usize) {
         let run = Run { folded: self.text.len() as u32, original: original as u32 };
-        // A dropped character leaves a run of no length behind.
-        if self.runs.last().is_some_and(|last| last.folded == run.folded) {
-            self.runs.pop();
+        // Neighbours share a boundary. A dropped character's run has no length in the fold and
+        // stays: without it, a position in front of the character has no place of its own.
+        let is_known = |last: &Run| (last.folded, last.original) == (run.folded, run.original);
+        if !self.runs.last().is_some_and(is_known) {
+            self.runs.push(run);
         }
-        self.runs.push(run);
     }
 }
 
@@ -216,6 +217,9 @@ mod tests {
         assert_eq!(&text[folded.original_range(nine..nine + 1)], "9");
         let b = folded.text().find('b').unwrap();
         assert_eq!(&text[folded.original_range(b..b + 2)], "b\u{200b}ｃ");
+        // What an expansion is followed by begins after all of it, though it is dropped.
+        let text = "½\u{200b}";
+        assert_eq!(Folded::plain(text).folded_start("½".len()), Folded::plain("½").text().len());
     }
 
     fn boundaries(text: &str) -> Vec<usize> {
