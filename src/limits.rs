@@ -196,8 +196,11 @@ pub const KV_BLOCK_SIZE: usize = 16;
 /// Connections at a time; more wait in the kernel's backlog. A silent one costs a few KiB and goes
 /// after [`FIRST_REQUEST_TIMEOUT`], so 5,000 slow clients do not keep others out.
 pub const CONNECTIONS_MAX: usize = 8_192;
-/// Requests between their first byte and the last byte of their answer. Above it: throttling.
+/// Requests between the last byte of their body and that of their answer. Above it: throttling.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_024;
+/// Requests whose body is still coming, of a few KiB each: one on every connection, and some on
+/// those that carry many.
+pub const REQUESTS_ARRIVING_MAX: usize = 16_384;
 /// Requests of one HTTP/2 connection; clients open another connection for more.
 pub const HTTP2_STREAMS_MAX: u32 = 256;
 /// A new connection must send a whole request head within this time, and as long before that end

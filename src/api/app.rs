@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::api::access::{self, Access, Principal};
 use crate::api::audit::AuditLog;
 use crate::api::bedrock::{self, BedrockError};
-use crate::api::body::BodyPace;
+use crate::api::body::{self, BodyPace};
 use crate::api::health;
 use crate::api::lifecycle::{Lifecycle, Phase};
 use crate::api::metrics::Metrics;
@@ -62,6 +62,8 @@ pub(super) struct Shared {
     pub(super) options: AppOptions,
     pub(super) lifecycle: Lifecycle,
     pub(super) metrics: Arc<Metrics>,
+    /// Requests whose body is still coming.
+    arriving: Semaphore,
     pub(super) in_flight: Arc<Semaphore>,
     /// One permit for each KiB of a body.
     pub(super) body_kib: Arc<Semaphore>,
@@ -80,6 +82,7 @@ impl App {
             models,
             options,
             lifecycle: Lifecycle::new(),
+            arriving: Semaphore::new(limits::REQUESTS_ARRIVING_MAX),
             in_flight: Arc::new(Semaphore::new(limits::REQUESTS_IN_FLIGHT_MAX)),
             body_kib: Arc::new(Semaphore::new(limits::BUFFERED_BODY_BYTES_MAX / 1024)),
             first_request_timeout: limits::FIRST_REQUEST_TIMEOUT,
@@ -169,11 +172,20 @@ impl App {
 }
 
 impl Shared {
-    /// Takes what a request needs to be worked on, until its record is dropped.
-    fn let_in(&self, record: &mut Record, principal: Option<Principal>) -> Result<(), Refusal> {
+    /// Refuses a request whose body need not be read.
+    fn check_open(&self) -> Result<(), Refusal> {
         if self.lifecycle.phase() >= Phase::Draining {
             return Err(Refusal::Draining);
         }
+        if self.in_flight.available_permits() == 0 {
+            return Err(Refusal::RequestsFull { limit: limits::REQUESTS_IN_FLIGHT_MAX });
+        }
+        Ok(())
+    }
+
+    /// Takes what a request needs to be worked on, until its record is dropped.
+    fn let_in(&self, record: &mut Record, principal: Option<Principal>) -> Result<(), Refusal> {
+        self.check_open()?;
         let limit = limits::REQUESTS_IN_FLIGHT_MAX;
         let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         record.hold(permit.map_err(|_| Refusal::RequestsFull { limit })?);
@@ -233,24 +245,44 @@ async fn identify(mut request: Request, next: Next) -> Response {
 /// Takes a permit for a request to a model and keeps its record.
 async fn admit(
     State((app, operation)): State<(App, Operation)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let shared = app.shared();
     let request_id = request.extensions().get::<RequestId>().cloned();
     let request_id = request_id.expect("the outer layer gives every request its id");
     let mut record = Record::new(operation, request_id, shared);
-    let principal = request.extensions().get::<Principal>().cloned();
-    if let Err(refusal) = shared.let_in(&mut record, principal) {
-        let response = operation.protocol().refuse(refusal);
-        record.note_response(&response);
-        return response;
-    }
+    let mut request = match let_in_whole(&app, &mut record, request).await {
+        Ok(request) => request,
+        Err(refusal) => {
+            let response = operation.protocol().refuse(refusal);
+            record.note_response(&response);
+            return response;
+        }
+    };
     let record = Arc::new(record);
     request.extensions_mut().insert(Arc::clone(&record));
     let response = next.run(request).await;
     record.note_response(&response);
     response
+}
+
+/// A request takes its place when all of it is there: until then it costs what its bytes cost, and
+/// thousands that come slowly keep nobody out.
+async fn let_in_whole(
+    app: &App,
+    record: &mut Record,
+    request: Request,
+) -> Result<Request, Refusal> {
+    let shared = app.shared();
+    shared.check_open()?;
+    let limit = limits::REQUESTS_ARRIVING_MAX;
+    let arriving = shared.arriving.try_acquire().map_err(|_| Refusal::RequestsFull { limit })?;
+    let (parts, body) = request.into_parts();
+    let body = body::read(app, body).await?;
+    drop(arriving);
+    shared.let_in(record, parts.extensions.get::<Principal>().cloned())?;
+    Ok(Request::from_parts(parts, body.into_body()))
 }
 
 async fn unknown_operation(request: Request) -> Response {

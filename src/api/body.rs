@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use futures_util::StreamExt;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::app::App;
@@ -18,7 +18,7 @@ use crate::limits;
 /// Holds its share of the memory for bodies until it is dropped.
 pub(super) struct BufferedBody {
     pub(super) bytes: Vec<u8>,
-    share: OwnedSemaphorePermit,
+    share: Share,
 }
 
 impl BufferedBody {
@@ -36,16 +36,7 @@ pub(super) async fn read(app: &App, body: Body) -> Result<BufferedBody, Refusal>
     if announced > limit {
         return Err(Refusal::BodyTooLong { limit });
     }
-    let kib = u32::try_from(announced.div_ceil(1024)).expect("the limit is far below 4 TiB");
-    let share = Arc::clone(&app.shared().body_kib)
-        .try_acquire_many_owned(kib)
-        .map_err(|_| Refusal::BodiesFull { limit: limits::BUFFERED_BODY_BYTES_MAX })?;
-    let bytes = collect(body, app.shared().body_pace).await?;
-    Ok(BufferedBody { bytes, share })
-}
-
-async fn collect(body: Body, pace: BodyPace) -> Result<Vec<u8>, Refusal> {
-    let limit = limits::REQUEST_BODY_BYTES_MAX;
+    let (pace, mut share) = (app.shared().body_pace, Share::of(&app.shared().body_kib));
     let started_at = Instant::now();
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
@@ -56,16 +47,47 @@ async fn collect(body: Body, pace: BodyPace) -> Result<Vec<u8>, Refusal> {
             seconds: pace.timeout.as_secs(),
             rate: pace.bytes_per_second,
         })?;
-        let Some(chunk) = chunk else { return Ok(bytes) };
+        let Some(chunk) = chunk else { return Ok(BufferedBody { bytes, share }) };
         let chunk = chunk.map_err(|_| Refusal::BodyIncomplete)?;
         if chunk.len() > limit - bytes.len() {
             return Err(Refusal::BodyTooLong { limit });
         }
+        share.grow(bytes.len() + chunk.len())?;
         match bytes.is_empty() {
             // A body that was read before comes as one piece, which is not copied.
             true => bytes = chunk.into(),
             false => bytes.extend_from_slice(&chunk),
         }
+    }
+}
+
+/// A body's share of the memory for all of them: what has come of it, not what was announced, so
+/// that an announcement takes nothing from others.
+struct Share {
+    kib: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Share {
+    fn of(kib: &Arc<Semaphore>) -> Self {
+        Self { kib: Arc::clone(kib), held: None }
+    }
+
+    fn grow(&mut self, num_bytes: usize) -> Result<(), Refusal> {
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = num_bytes.div_ceil(1024).saturating_sub(held);
+        if missing == 0 {
+            return Ok(());
+        }
+        let missing = u32::try_from(missing).expect("the limit of a body is far below 4 TiB");
+        let more = Arc::clone(&self.kib)
+            .try_acquire_many_owned(missing)
+            .map_err(|_| Refusal::BodiesFull { limit: limits::BUFFERED_BODY_BYTES_MAX })?;
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        Ok(())
     }
 }
 
@@ -97,7 +119,7 @@ impl BodyPace {
 /// A body that has been read, in one piece.
 struct ReadBody {
     bytes: Option<Bytes>,
-    _share: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl HttpBody for ReadBody {

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use axum::body::Bytes;
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::Request;
+use hyper::body::Frame;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +21,10 @@ use crate::limits;
 use crate::pipeline::testing::{endless, saying};
 
 const PATIENCE: Duration = Duration::from_secs(300);
+
+fn empty() -> UnsyncBoxBody<Bytes, std::io::Error> {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
 
 async fn answer(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -94,6 +103,35 @@ async fn a_body_that_trickles_is_refused_while_one_that_flows_is_not() {
     assert!(trickled.contains("ValidationException") && trickled.contains("1000 bytes a second"));
     let flowed = send(500, Duration::from_millis(50)).await;
     assert!(flowed.starts_with("HTTP/1.1 200"), "{flowed}");
+}
+
+/// More than are worked on at a time, whose announced lengths are more than all bodies may take.
+#[tokio::test]
+async fn bodies_that_do_not_come_keep_nobody_out() {
+    let server = TestServer::start(saying("</think>ok")).await;
+    let mut senders = Vec::new();
+    let mut num_waiting = 0;
+    while num_waiting <= limits::REQUESTS_IN_FLIGHT_MAX {
+        let io = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+        let handshake = http2::handshake(TokioExecutor::new(), io);
+        let (mut sender, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+        // One stream is left for the connection's sign that the others have arrived.
+        for _ in 1..limits::HTTP2_STREAMS_MAX {
+            let nothing = stream::pending::<Result<Frame<Bytes>, std::io::Error>>();
+            let request = Request::post("http://localhost/model/toy/converse")
+                .header("content-length", limits::REQUEST_BODY_BYTES_MAX)
+                .body(StreamBody::new(nothing).boxed_unsync())
+                .unwrap();
+            sender.ready().await.unwrap();
+            tokio::spawn(sender.send_request(request));
+            num_waiting += 1;
+        }
+        let ping = Request::get("http://localhost/health").body(empty()).unwrap();
+        assert_eq!(sender.send_request(ping).await.unwrap().status(), 200);
+        senders.push(sender);
+    }
+    assert_eq!(server.converse(&ask("")).await.status, 200);
 }
 
 /// The client of HTTP/2 opens a small window and takes nothing out of it, so that no buffer of the

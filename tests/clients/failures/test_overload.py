@@ -69,8 +69,7 @@ class Connections(unittest.TestCase):
             for number in range(SLOW):
                 connection = socket.create_connection(("127.0.0.1", server.port))
                 head = b"POST /model/us.deepseek.r1-v1%3A0/converse HTTP/1.1\r\nHost: a\r\n"
-                # Fewer than the requests that are taken at a time, of which a slow body is one.
-                if number % 8 == 0:
+                if number % 2 == 0:
                     head += b"Content-Length: 1000\r\n\r\n{"
                 connection.sendall(head)
                 held.append(connection)
