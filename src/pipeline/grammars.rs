@@ -1,9 +1,8 @@
 //! The compiler of a model's grammars, off the runtime and bounded.
 
-use std::io;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::chat::{GrammarCompiler, GrammarError, TextAssets};
@@ -45,7 +44,7 @@ impl Grammars {
         let turn = turn.await.map_err(|_| GrammarError::Busy)?;
         let (grammars, text) = (Arc::clone(self), Arc::clone(text));
         let too_complex = wanted.refusal(GrammarError::TooComplex { what: WHAT });
-        let task = in_background(move || {
+        let task = tokio::task::spawn_blocking(move || {
             // Kept until the work is done, also if nobody waits for it any more.
             let _turn = turn;
             let compiler = grammars
@@ -55,21 +54,7 @@ impl Grammars {
                 .map_err(Clone::clone)?;
             wanted.compile(compiler, &text.tokenizer)
         });
-        let task = task.map_err(|_| GrammarError::Busy)?;
         let compiled = timeout(limits::GRAMMAR_COMPILE_TIMEOUT, task).await;
         compiled.map_err(|_| too_complex)?.map_err(|_| PipelineError::Panicked)?
     }
-}
-
-/// A compilation may be hostile, and the streams of others want the cores at every token: it gets
-/// what they leave.
-fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<oneshot::Receiver<T>> {
-    let (sender, receiver) = oneshot::channel();
-    threads::spawn_in_background("grammar", move || {
-        // Whoever asked may be gone.
-        let _ = sender.send(work());
-    })?;
-    Ok(receiver)
 }

@@ -8,10 +8,6 @@
 //! Between operations a thread looks for the next one for [`SPIN`], since waking it takes longer
 //! than the next operation is away within a step of a model, and then sleeps.
 
-mod priority;
-
-pub use priority::spawn_in_background;
-
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::hint::spin_loop;
