@@ -107,7 +107,9 @@ fn a_panic_ends_every_request_once_and_closes_the_engine() {
         });
         let engine = start_with(model, EngineConfig { max_num_seqs: 2, ..config() });
         // The engine may fail before the last of them is submitted.
-        let accepted: Vec<_> = (0..5).map(|first| engine.submit(request(&[first, 2, 3]))).collect();
+        // None ends before the panic, even if it is alone for a while.
+        let asked = |first| GenerationRequest { max_tokens: 40, ..request(&[first, 2, 3]) };
+        let accepted: Vec<_> = (0..5).map(|first| engine.submit(asked(first))).collect();
         let ends: Vec<_> = accepted.into_iter().flatten().map(|it| collect(it).1).collect();
         assert!(!ends.is_empty());
         let panicked = TokenEvent::Failed(GenerationError::Model("it panicked".into()));
