@@ -112,6 +112,12 @@ pub const SPECULATED_TOKENS_MAX: usize = 16;
 /// each: together some microseconds, however often a text repeats itself.
 pub const LOOKUP_MATCHES_MAX: usize = 32;
 pub const LOOKUP_MATCH_LEN_MAX: usize = 32;
+/// A prompt is read by a draft model if that pays within this many tokens of the answer: how long
+/// it will be is not known, and most are longer.
+pub const DRAFT_HORIZON_TOKENS: usize = 256;
+/// Steps without the draft model after which it is tried again, as if nothing were known of it: the
+/// texts, the batch or the machine's other work may have changed. Few guesses tell.
+pub const DRAFT_RETRY_STEPS: usize = 1_024;
 
 // ---- format ----
 

@@ -279,7 +279,12 @@ impl ServeArgs {
             entrance: self.access.into_options(global)?,
             drain,
         };
-        Ok(ServeCommand { server, models: served.models, engine: self.engine.into_options() })
+        let (models, engine) = (served.models, self.engine.into_options()?);
+        if let Some(draft) = engine.draft.as_ref().filter(|_| models.len() > 1) {
+            let reason = "a draft belongs to one model, and several are served";
+            return Err(values::invalid("--draft", &draft.name(), reason));
+        }
+        Ok(ServeCommand { server, models, engine })
     }
 }
 
@@ -364,7 +369,7 @@ impl ChatArgs {
     fn into_options(self) -> Result<ChatOptions, clap::Error> {
         Ok(ChatOptions {
             model: self.model.into_options()?,
-            engine: self.engine.into_options(),
+            engine: self.engine.into_options()?,
             prompt: self.prompt,
             system: self.system,
             request: self.request.into_options(),

@@ -65,6 +65,8 @@ impl ModelSource {
 
 #[derive(Debug, Clone)]
 pub(super) struct EngineOptions {
+    /// Guesses what the model will write.
+    pub draft: Option<ModelSource>,
     pub config: EngineConfig,
     pub kv_cache_dtype: KvDtype,
     /// Of all models together. `None`: [`KV_CACHE_SHARE`] of the memory that the weights leave.
@@ -101,28 +103,42 @@ pub(super) fn load_all(
     for model in models {
         paths.push(model.source.locate(hub)?);
     }
+    let draft = engine.draft.as_ref().map(|draft| draft.locate(hub)).transpose()?;
     let sizes: Vec<_> = paths.iter().map(|path| size_on_disk(path)).collect();
+    let draft_bytes = draft.as_ref().map_or(0, |path| size_on_disk(path));
     let kv_cache_bytes = match engine.kv_cache_bytes {
         Some(bytes) => bytes,
-        None => default_kv_cache_bytes(machine::available_memory(), sizes.iter().sum()),
+        None => {
+            let weight_bytes = sizes.iter().sum::<u64>() + draft_bytes;
+            default_kv_cache_bytes(machine::available_memory(), weight_bytes)
+        }
     };
     let share = kv_cache_bytes / models.len().max(1) as u64;
     for (index, ((model, path), &weight_bytes)) in models.iter().zip(&paths).zip(&sizes).enumerate()
     {
-        publish(index, load_one(model, path, weight_bytes, (engine, share))?);
+        let files = Files { model: path, draft: draft.as_deref(), num_bytes: weight_bytes };
+        publish(index, load_one(model, &files, engine, share)?);
     }
     Ok(())
 }
 
+/// Where the weights lie.
+struct Files<'a> {
+    model: &'a Path,
+    draft: Option<&'a Path>,
+    num_bytes: u64,
+}
+
 fn load_one(
     model: &ModelOptions,
-    path: &Path,
-    weight_bytes: u64,
-    (engine, kv_cache_bytes): (&EngineOptions, u64),
+    files: &Files<'_>,
+    engine: &EngineOptions,
+    kv_cache_bytes: u64,
 ) -> anyhow::Result<Loaded> {
-    let bar = progress::bytes("loading", weight_bytes);
+    let bar = progress::bytes("loading", files.num_bytes);
     let options = LoadOptions {
-        path,
+        path: files.model,
+        draft: files.draft,
         quantize: model.quantize,
         kv_cache_dtype: engine.kv_cache_dtype,
         kv_cache_bytes,

@@ -14,7 +14,7 @@ pub(super) struct ScheduledSeq {
     pub(super) index: usize,
     /// Tokens computed in this step: the first that are not computed yet.
     pub(super) num_tokens: usize,
-    /// Guesses of its drafter that are computed behind them.
+    /// Guesses that are computed behind them.
     pub(super) num_drafts: usize,
     pub(super) logits: LogitsUse,
 }
@@ -70,7 +70,7 @@ impl ScheduledBatch {
             let end = start + scheduled.num_tokens;
             let row = input.token_ids.len();
             input.token_ids.extend_from_slice(&sequence.tokens()[start..end]);
-            let drafts = &sequence.drafter.drafts()[..scheduled.num_drafts];
+            let drafts = &sequence.guesses.tokens()[..scheduled.num_drafts];
             input.token_ids.extend_from_slice(drafts);
             let context_len = end + drafts.len();
             // A context is shorter than 2^32 tokens: the pool has fewer slots.

@@ -11,7 +11,8 @@ use crate::engine::gate::Shared;
 use crate::engine::sampler::{Sampler, finite_max};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sequence::{CacheUse, Sequence, SequenceId};
-use crate::engine::{GenerationError, GenerationRequest, TokenConstraint, TokenEvent};
+use crate::engine::speculation::{DraftModel, Drafter, Lookup};
+use crate::engine::{Draft, GenerationError, GenerationRequest, TokenConstraint, TokenEvent};
 use crate::model::{CausalLm, KvCache, Logits, ModelInput};
 
 /// An accepted request and the way to its client.
@@ -30,6 +31,7 @@ pub(super) struct Core {
     model: Box<dyn CausalLm>,
     kv_cache: KvCache,
     scheduler: Scheduler,
+    drafters: Vec<Box<dyn Drafter>>,
     sampler: Sampler,
     clients: HashMap<SequenceId, UnboundedSender<TokenEvent>>,
     shared: Arc<Shared>,
@@ -53,12 +55,24 @@ struct Totals {
 }
 
 impl Core {
-    pub(super) fn new(model: Box<dyn CausalLm>, kv_cache: KvCache, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        model: Box<dyn CausalLm>,
+        kv_cache: KvCache,
+        draft: Option<Draft>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Lookup)];
+        if let Some(draft) = draft {
+            let num_rows_max = shared.config.max_num_batched_tokens;
+            let vocab_size = model.config().vocab_size;
+            drafters.push(Box::new(DraftModel::new(draft, &kv_cache, vocab_size, num_rows_max)));
+        }
         let (block_size, num_blocks) = (kv_cache.config().block_size, kv_cache.config().num_blocks);
         let core = Self {
             model,
             kv_cache,
             scheduler: Scheduler::new(&shared.config, block_size, num_blocks),
+            drafters,
             sampler: Sampler::default(),
             clients: HashMap::new(),
             shared,
@@ -102,6 +116,7 @@ impl Core {
         }
         self.publish_stats();
         self.shared.settle(0, self.scheduler.take_dequeued());
+        self.scheduler.add_guesses(&mut self.batch, &mut self.drafters);
         self.batch.fill(self.scheduler.running(), &mut self.input);
         self.events.clear();
         let started_at = Instant::now();
@@ -191,6 +206,11 @@ impl Core {
         }
         // A channel that closes without a final event says that the engine stopped.
         self.clients.clear();
+    }
+
+    #[cfg(test)]
+    pub(super) fn keep_draft_model_only(&mut self) {
+        self.drafters.remove(0);
     }
 
     #[cfg(test)]

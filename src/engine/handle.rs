@@ -23,22 +23,31 @@ enum Command {
     Abort(SequenceId),
 }
 
+/// A smaller model of the same vocabulary, which guesses what the model will write.
+pub struct Draft {
+    pub model: Box<dyn CausalLm>,
+    /// Of as many blocks of the same size as the model's.
+    pub kv_cache: KvCache,
+}
+
 /// Starts the engine thread.
 #[derive(Debug)]
 pub struct Engine;
 
 impl Engine {
     /// Limits of `config` that model or cache cannot keep are lowered; [`EngineHandle::config`]
-    /// says what holds. The thread ends when all handles and generations are dropped.
+    /// says what holds. The thread ends when all handles and generations are dropped. Panics if the
+    /// draft's cache has other blocks than the model's.
     pub fn start(
         model: Box<dyn CausalLm>,
         kv_cache: KvCache,
+        draft: Option<Draft>,
         config: EngineConfig,
     ) -> Result<EngineHandle, StartError> {
         let config = lowered(config, model.as_ref(), &kv_cache)?;
         let shared = Arc::new(Shared::new(config, model.config().vocab_size));
         let (commands, receiver) = mpsc::channel();
-        let core = Core::new(model, kv_cache, Arc::clone(&shared));
+        let core = Core::new(model, kv_cache, draft, Arc::clone(&shared));
         thread::Builder::new().name("engine".into()).spawn(move || run(core, &receiver))?;
         Ok(EngineHandle { shared, commands })
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, ScheduledSeq, StepEvents};
 use crate::engine::block_pool::BlockPool;
 use crate::engine::sequence::{Sequence, SequenceId};
-use crate::engine::speculation::{SpeculationPolicy, StepPlan};
+use crate::engine::speculation::{Drafter, GuessStep, SpeculationPolicy};
 use crate::engine::{EngineConfig, EngineStats, FinishReason, GenerationError, TokenEvent};
 use crate::limits::PREEMPTIONS_PER_REQUEST_MAX;
 use crate::model::BlockId;
@@ -103,9 +103,9 @@ impl Scheduler {
         std::mem::take(&mut self.dequeued)
     }
 
-    /// The work of the next step: the running sequences by rank, then new ones, then guesses, as
-    /// far as `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be
-    /// followed by `commit` or `fail`.
+    /// The work of the next step: the running sequences by rank, then new ones, as far as
+    /// `max_num_batched_tokens` reaches. Empty only if there is no sequence. Must be followed by
+    /// `commit` or `fail`.
     ///
     /// Every running sequence has a token at least, so decoding never waits for somebody's long
     /// prompt; and a sequence is admitted only when all others have their share.
@@ -135,57 +135,23 @@ impl Scheduler {
         for (index, scheduled) in batch.seqs.iter_mut().enumerate() {
             scheduled.index = index;
         }
-        self.draft(&mut batch, budget);
         batch
     }
 
-    /// Adds the guesses that are worth a row, the likeliest first.
-    fn draft(&mut self, batch: &mut ScheduledBatch, mut budget: usize) {
-        let num_max = self.speculation.num_drafts_max();
-        if num_max == 0 {
-            return;
+    /// Adds the guesses of `drafters` that are worth a row to what was scheduled.
+    pub(super) fn add_guesses(
+        &mut self,
+        batch: &mut ScheduledBatch,
+        drafters: &mut [Box<dyn Drafter>],
+    ) {
+        let budget = self.max_num_batched_tokens - batch.num_rows();
+        let (running, policy) = (&mut self.running, &mut self.speculation);
+        let (pool, block_size) = (&mut self.pool, self.block_size);
+        let mut step = GuessStep::new(running, pool, block_size, policy, batch, budget);
+        for drafter in drafters {
+            drafter.propose(&mut step);
         }
-        let sampled = |it: &&mut ScheduledSeq| it.logits == LogitsUse::Sample;
-        for scheduled in batch.seqs.iter_mut().filter(sampled) {
-            self.running[scheduled.index].propose_drafts(num_max);
-        }
-        let num_sampled = batch.seqs.iter_mut().filter(sampled).count();
-        let mut plan = self.speculation.plan(batch.num_rows(), num_sampled);
-        while budget > 0 {
-            let running = &self.running;
-            let candidates = batch.seqs.iter_mut().filter_map(|scheduled| {
-                let drafter = &running[scheduled.index].drafter;
-                let more = scheduled.num_drafts < drafter.drafts().len();
-                more.then(|| (StepPlan::gain(drafter, scheduled.num_drafts + 1), scheduled))
-            });
-            let best = candidates.max_by(|(a, _), (b, _)| a.total_cmp(b));
-            let Some((gain, scheduled)) = best.filter(|(gain, _)| plan.pays(*gain)) else { break };
-            let num_slots = scheduled.num_rows() + 1;
-            if self.has_slots_for_drafts(scheduled.index, num_slots) {
-                plan.add(gain);
-                scheduled.num_drafts += 1;
-                budget -= 1;
-            } else {
-                self.running[scheduled.index].drafter.shorten(scheduled.num_drafts);
-            }
-        }
-    }
-
-    /// Blocks for guesses are taken from what is to spare only: nobody is preempted for them, and
-    /// each running sequence can still have a block.
-    fn has_slots_for_drafts(&mut self, index: usize, num_slots: usize) -> bool {
-        let num_running = self.running.len();
-        let sequence = &mut self.running[index];
-        let num_blocks = (sequence.num_computed_tokens + num_slots).div_ceil(self.block_size);
-        if sequence.block_table.len() >= num_blocks {
-            return true;
-        }
-        if self.pool.num_available() <= num_running {
-            return false;
-        }
-        let block = self.pool.allocate().expect("there are blocks to spare");
-        sequence.append_blocks(&[block]);
-        true
+        step.schedule(batch, budget);
     }
 
     /// How long a step of so many rows took.
@@ -341,7 +307,7 @@ impl Scheduler {
                 }
             }
             row += scheduled.num_logits();
-            self.running[scheduled.index].settle_drafts(num_before);
+            self.running[scheduled.index].settle_guesses(num_before, &mut self.speculation);
             self.totals.drafts += u64::from(scheduled.num_drafts > 0);
             self.totals.draft_tokens += scheduled.num_drafts as u64;
         }
@@ -391,7 +357,7 @@ impl Scheduler {
         let sequence = &mut self.running[index];
         let next = &sequence.tokens()[sequence.num_computed_tokens..];
         let is_guessed =
-            offset < scheduled.num_drafts && next == &sequence.drafter.drafts()[offset..=offset];
+            offset < scheduled.num_drafts && next == &sequence.guesses.tokens()[offset..=offset];
         let num_guessed = usize::from(is_guessed);
         sequence.num_computed_tokens += num_guessed;
         sequence.num_guessed_tokens += num_guessed;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::engine::prefix_cache::BlockHash;
-use crate::engine::speculation::Drafter;
+use crate::engine::speculation::{Guesses, SpeculationPolicy};
 use crate::engine::{
     ConstraintError, FinishReason, GenerationRequest, GenerationSummary, Priority, ReasoningBudget,
     SamplingParams, TokenConstraint,
@@ -73,7 +73,7 @@ pub(super) struct Sequence {
     pub(super) num_published_blocks: usize,
     pub(super) cache_use: Arc<CacheUse>,
     pub(super) num_preemptions: usize,
-    pub(super) drafter: Drafter,
+    pub(super) guesses: Guesses,
     pub(super) num_guessed_tokens: usize,
     num_new_tokens_max: usize,
     /// Said when `num_new_tokens_max` are generated: whose limit it is.
@@ -117,7 +117,7 @@ impl Sequence {
             num_published_blocks: 0,
             cache_use: Arc::default(),
             num_preemptions: 0,
-            drafter: Drafter::default(),
+            guesses: Guesses::default(),
             num_guessed_tokens: 0,
             num_new_tokens_max,
             full_reason,
@@ -155,15 +155,24 @@ impl Sequence {
         self.num_prompt_tokens + self.num_new_tokens_max.saturating_sub(1)
     }
 
-    /// Guesses at most `num_max` tokens to come, none beyond what may be generated.
-    pub(super) fn propose_drafts(&mut self, num_max: usize) {
-        let num_left = self.num_computed_tokens_max().saturating_sub(self.tokens.len());
-        self.drafter.propose(&self.tokens, num_max.min(num_left));
+    /// Guesses that can be of use: none beyond what may be generated.
+    pub(super) fn num_guesses_max(&self) -> usize {
+        self.num_computed_tokens_max().saturating_sub(self.tokens.len())
+    }
+
+    /// Guesses at most `num_max` tokens from those that are there.
+    pub(super) fn look_up_guesses(&mut self, num_max: usize) {
+        self.guesses.look_up(&self.tokens, num_max);
     }
 
     /// Learns from the tokens that were written since there were `num_before`.
-    pub(super) fn settle_drafts(&mut self, num_before: usize) {
-        self.drafter.settle(&self.tokens[num_before..]);
+    pub(super) fn settle_guesses(&mut self, num_before: usize, policy: &mut SpeculationPolicy) {
+        self.guesses.settle(num_before, &self.tokens[num_before..], policy.draft_rates());
+    }
+
+    /// Whether the generation ends where the model writes this token.
+    pub(super) fn ends_with(&self, token: u32) -> bool {
+        self.stop_ids.contains(&token)
     }
 
     /// Identity of the full block `index`, which must lie within the tokens.
@@ -189,6 +198,7 @@ impl Sequence {
     pub(super) fn take_blocks(&mut self) -> Arc<[BlockId]> {
         self.num_computed_tokens = 0;
         self.num_published_blocks = 0;
+        self.guesses.leave_blocks();
         std::mem::replace(&mut self.block_table, Arc::from([]))
     }
 

@@ -1,34 +1,40 @@
 //! From a checkpoint on disk to a pipeline: weights, text, decoder, KV cache, engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use thiserror::Error;
 
 use crate::chat::{AssetsError, HfFiles, SamplingDefaults, TextAssets};
-use crate::engine::{Engine, EngineConfig, StartError};
+use crate::engine::{Draft, Engine, EngineConfig, StartError};
 use crate::limits;
 use crate::model::checkpoint::{CheckpointError, TextSource};
 use crate::model::config::Architecture;
 use crate::model::weights::{LoadOptions as WeightOptions, Quantization};
-use crate::model::{Checkpoint, Decoder, KvCache, KvCacheConfig, KvDtype, ModelError};
+use crate::model::{
+    CausalLm, Checkpoint, Decoder, KvCache, KvCacheConfig, KvDtype, ModelConfig, ModelError,
+};
 use crate::pipeline::Pipeline;
 
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
     /// A GGUF file, or a directory as [`Checkpoint::open`] takes it.
     pub path: &'a Path,
+    /// A smaller checkpoint of the same vocabulary, which guesses what the model will write.
+    pub draft: Option<&'a Path>,
     /// Quantize weights that the files hold as floats.
     pub quantize: Option<Quantization>,
     pub kv_cache_dtype: KvDtype,
-    /// Memory for keys and values; blocks are taken from it as they are first used.
+    /// Memory for keys and values, the draft's included; blocks are taken from it as they are
+    /// first used.
     pub kv_cache_bytes: u64,
     /// Limits beyond what model and cache can hold are lowered.
     pub engine: &'a EngineConfig,
     /// What the model's makers recommend, for a checkpoint whose files do not say it.
     pub recommended_sampling: SamplingDefaults,
-    /// Told how many bytes of the weights are loaded, and of how many. Called from several threads.
+    /// Told how many bytes of the weights are loaded, and of how many, for the model and then for
+    /// the draft. Called from several threads.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
@@ -62,6 +68,12 @@ pub enum LoadError {
     Assets(#[from] AssetsError),
     #[error(transparent)]
     Model(#[from] ModelError),
+    #[error(
+        "{} cannot draft for {}: token {id} is not the same, so it has another vocabulary",
+        draft.display(),
+        model.display()
+    )]
+    DraftVocabulary { draft: PathBuf, model: PathBuf, id: u32 },
     #[error("the KV cache's {bytes} bytes do not hold the {block_bytes} bytes of one block")]
     KvCacheTooSmall { bytes: u64, block_bytes: usize },
     #[error("the engine did not start: {0}")]
@@ -76,15 +88,17 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
     // Text first: it is quick, and there is no use in loading weights that nobody can talk to.
     let mut text = text_assets(checkpoint.text())?;
     text.sampling = text.sampling.or(options.recommended_sampling);
-    let weights =
-        WeightOptions { device: &device, quantize: options.quantize, progress: options.progress };
-    let mut tensors = checkpoint.load(&weights)?;
-    let weight_bytes = tensors.num_bytes() as u64;
-    let decoder = Decoder::new(checkpoint.config().clone(), &mut tensors)?;
-    let kv_cache = kv_cache(options, &checkpoint, &device)?;
-    let kv_config = kv_cache.config();
-    let kv_cache_tokens = kv_config.num_blocks * kv_config.block_size;
-    let engine = Engine::start(Box::new(decoder), kv_cache, options.engine.clone())?;
+    let draft = options.draft.map(|path| open_draft(path, options.path, &text)).transpose()?;
+    let (decoder, weight_bytes) = decoder(&checkpoint, options, &device)?;
+    let mut configs = vec![decoder.config()];
+    let draft = draft.map(|checkpoint| self::decoder(&checkpoint, options, &device)).transpose()?;
+    configs.extend(draft.iter().map(|(draft, _)| draft.config()));
+    let (kv_cache, draft_cache) = kv_caches(options, &configs, &device)?;
+    let kv_cache_tokens = kv_cache.config().num_blocks * kv_cache.config().block_size;
+    let draft = draft
+        .zip(draft_cache)
+        .map(|((model, _), kv_cache)| Draft { model: Box::new(model), kv_cache });
+    let engine = Engine::start(Box::new(decoder), kv_cache, draft, options.engine.clone())?;
     let facts = ModelFacts {
         architecture: checkpoint.config().architecture,
         num_parameters: checkpoint.num_parameters(),
@@ -109,17 +123,48 @@ fn text_assets(source: &TextSource) -> Result<TextAssets, AssetsError> {
     }
 }
 
-fn kv_cache(
-    options: &LoadOptions<'_>,
+/// Refuses a draft whose tokens are not the model's.
+fn open_draft(path: &Path, model: &Path, text: &TextAssets) -> Result<Checkpoint, LoadError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let tokenizer = text_assets(checkpoint.text())?.tokenizer;
+    match text.tokenizer.first_difference(&tokenizer) {
+        None => Ok(checkpoint),
+        Some(id) => {
+            let (draft, model) = (path.to_owned(), model.to_owned());
+            Err(LoadError::DraftVocabulary { draft, model, id })
+        }
+    }
+}
+
+/// The model with its weights, and their bytes.
+fn decoder(
     checkpoint: &Checkpoint,
+    options: &LoadOptions<'_>,
     device: &Device,
-) -> Result<KvCache, LoadError> {
+) -> Result<(Decoder, u64), LoadError> {
+    let (quantize, progress) = (options.quantize, options.progress);
+    let mut tensors = checkpoint.load(&WeightOptions { device, quantize, progress })?;
+    let weight_bytes = tensors.num_bytes() as u64;
+    Ok((Decoder::new(checkpoint.config().clone(), &mut tensors)?, weight_bytes))
+}
+
+/// A cache for each of the one or two models, of as many blocks as fit into the budget together.
+fn kv_caches(
+    options: &LoadOptions<'_>,
+    models: &[&ModelConfig],
+    device: &Device,
+) -> Result<(KvCache, Option<KvCache>), LoadError> {
     let bytes = options.kv_cache_bytes;
     let (dtype, block_size) = (options.kv_cache_dtype, limits::KV_BLOCK_SIZE);
-    let config = KvCacheConfig::for_budget(checkpoint.config(), dtype, block_size, bytes);
-    if config.num_blocks == 0 {
-        let block_bytes = config.block_bytes();
+    let configs =
+        models.iter().map(|model| KvCacheConfig::for_budget(model, dtype, block_size, bytes));
+    let block_bytes = configs.clone().map(|config| config.block_bytes()).sum::<usize>();
+    let num_blocks = usize::try_from(bytes / block_bytes as u64).unwrap_or(usize::MAX);
+    if num_blocks == 0 {
         return Err(LoadError::KvCacheTooSmall { bytes, block_bytes });
     }
-    Ok(KvCache::new(config, device)?)
+    let mut caches =
+        configs.map(|config| KvCache::new(KvCacheConfig { num_blocks, ..config }, device));
+    let own = caches.next().expect("there is a model")?;
+    Ok((own, caches.next().transpose()?))
 }

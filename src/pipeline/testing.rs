@@ -77,6 +77,6 @@ pub(crate) fn scripted_with(
 ) -> Pipeline {
     let model = ToyLm::scripted(fixture::VOCAB_SIZE as usize, script);
     let kv_cache = ToyLm::kv_cache(BLOCK_SIZE, 4 * MAX_MODEL_LEN / BLOCK_SIZE).unwrap();
-    let engine = Engine::start(Box::new(model), kv_cache, config).unwrap();
+    let engine = Engine::start(Box::new(model), kv_cache, None, config).unwrap();
     Pipeline::new(fixture::text_assets(), engine)
 }

@@ -10,6 +10,7 @@ mod pre_tokenizer;
 pub(in crate::chat) mod vocabulary;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use thiserror::Error;
@@ -141,6 +142,16 @@ impl Tokenizer {
         self.bytes.num_tokens()
     }
 
+    /// The first id below both sizes that is not the same token in `other`. Tables of embeddings
+    /// are padded, and one more than the other.
+    pub fn first_difference(&self, other: &Self) -> Option<u32> {
+        let (own, others) = (self.special.by_id(), other.special.by_id());
+        let num_common = self.vocab_size().min(other.vocab_size()) as u32;
+        (0..num_common).find(|id| {
+            own.get(id) != others.get(id) || self.token_bytes(*id) != other.token_bytes(*id)
+        })
+    }
+
     /// The id of a token that only a template can write.
     pub(in crate::chat) fn special_id(&self, token: &str) -> Option<u32> {
         self.special.tokens.iter().find(|(text, _)| text == token).map(|&(_, id)| id)
@@ -184,6 +195,10 @@ impl SpecialTokens {
             .build(tokens.iter().map(|(text, _)| text))
             .map_err(|error| refuse(error.to_string()))?;
         Ok(Self { search, tokens })
+    }
+
+    fn by_id(&self) -> HashMap<u32, &str> {
+        self.tokens.iter().map(|(text, id)| (*id, text.as_str())).collect()
     }
 }
 

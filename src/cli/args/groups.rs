@@ -28,26 +28,26 @@ pub(super) struct ModelArgs {
 
 impl ModelArgs {
     pub(super) fn into_options(self) -> Result<ModelOptions, clap::Error> {
-        Ok(ModelOptions { source: model_source(&self.model)?, quantize: self.quantize })
+        Ok(ModelOptions { source: model_source("--model", &self.model)?, quantize: self.quantize })
     }
 }
 
 /// Something that looks like a path is one; everything else is an id first, so that a stray file
 /// cannot take a model's place.
-pub(super) fn model_source(text: &str) -> Result<ModelSource, clap::Error> {
+pub(super) fn model_source(flag: &str, text: &str) -> Result<ModelSource, clap::Error> {
     let path = PathBuf::from(text);
     let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     let looks_like_path = is_gguf || text.contains('/') || text.starts_with('.');
     if looks_like_path {
         return match path.exists() {
             true => Ok(ModelSource::Path(path)),
-            false => Err(values::invalid("--model", text, "there is no such file or directory")),
+            false => Err(values::invalid(flag, text, "there is no such file or directory")),
         };
     }
     match hub::select(text) {
         Ok(selection) => Ok(ModelSource::Catalogue(selection)),
         Err(_) if path.exists() => Ok(ModelSource::Path(path)),
-        Err(error) => Err(values::invalid("--model", text, &error.to_string())),
+        Err(error) => Err(values::invalid(flag, text, &error.to_string())),
     }
 }
 
@@ -110,21 +110,35 @@ pub(super) struct EngineArgs {
         long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes
     )]
     kv_cache_memory: Option<u64>,
-    /// Guess tokens that repeat what was written before and verify several in one step: auto (as
-    /// far as it pays), off, or the number to guess. The text is the same either way
+    /// Guess tokens that repeat what was written before, or by --draft, and verify several in one
+    /// step: auto (as far as it pays), off, or the number to guess. The text is the same either way
     #[arg(
         long, env = "OUTCROP_SPECULATE", value_name = "auto|off|N", default_value = "auto",
         value_parser = values::speculation
     )]
     speculate: Speculation,
+    /// A smaller model of the same vocabulary, by id, file or directory: it guesses what the model
+    /// will write, as far as that pays, and several guesses are verified in one step. The text is
+    /// the same either way
+    #[arg(long, env = "OUTCROP_DRAFT", value_name = "MODEL")]
+    draft: Option<String>,
     /// Compute every prompt from its beginning, even if an earlier one began with the same tokens
     #[arg(long)]
     no_prefix_cache: bool,
 }
 
 impl EngineArgs {
-    pub(super) fn into_options(self) -> EngineOptions {
-        EngineOptions {
+    pub(super) fn into_options(self) -> Result<EngineOptions, clap::Error> {
+        let draft = self.draft.as_deref();
+        if let Some(draft) = draft.filter(|_| self.speculate == Speculation::Off) {
+            return Err(values::invalid(
+                "--draft",
+                draft,
+                "with --speculate off nothing is guessed",
+            ));
+        }
+        Ok(EngineOptions {
+            draft: draft.map(|draft| model_source("--draft", draft)).transpose()?,
             config: EngineConfig {
                 // The engine lowers it to what model and cache hold.
                 max_model_len: self.max_model_len.unwrap_or(usize::MAX),
@@ -137,7 +151,7 @@ impl EngineArgs {
             },
             kv_cache_dtype: self.kv_cache_dtype.into(),
             kv_cache_bytes: self.kv_cache_memory,
-        }
+        })
     }
 }
 

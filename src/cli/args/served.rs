@@ -53,7 +53,7 @@ impl ServedArgs {
     pub(super) fn into_options(self) -> Result<ServedOptions, clap::Error> {
         let mut models = Vec::new();
         for model in &self.models {
-            let source = model_source(model)?;
+            let source = model_source("--model", model)?;
             models.push(ModelOptions { source, quantize: self.quantize });
         }
         let ids = match self.ids.len() {

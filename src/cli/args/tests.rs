@@ -104,6 +104,14 @@ fn several_models_have_their_own_ids_and_aliases() {
         ("serve --model smollm2-135m --model smollm2-135m", "two models have the id"),
         ("serve --model smollm2-135m --model-id a --model-id b", "2 ids for 1 models"),
         ("serve --model smollm2-135m --alias x=other", "means `other`"),
+        ("serve --model smollm2-135m --model a.gguf --model-id a --model-id b", "'a.gguf'"),
+        (
+            "serve --model smollm2-135m --model models/smollm2-135m.toml --model-id a --model-id b \
+             --draft smollm2-135m",
+            "--draft",
+        ),
+        ("serve --model smollm2-135m --draft smollm3", "--draft"),
+        ("serve --model smollm2-135m --draft smollm2-135m --speculate off", "--speculate off"),
     ] {
         let error = refusal(line);
         assert!(error.contains(named), "{line}: {error}");

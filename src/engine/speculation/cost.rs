@@ -8,9 +8,6 @@ const ASSUMED_ROW_SHARE: f64 = 0.15;
 const KEPT: f64 = 0.97;
 /// How much the assumption is worth, in squared rows of difference between steps.
 const ASSUMPTION_WEIGHT: f64 = 2.0;
-/// Larger steps read prompts; kernels treat them differently.
-const NUM_ROWS_MAX: usize = 64;
-
 /// The sums of a linear regression, in which observations fade.
 #[derive(Debug, Default)]
 pub(super) struct StepCost {
@@ -30,8 +27,11 @@ pub(super) struct Line {
 }
 
 impl StepCost {
+    /// Larger steps read prompts; kernels treat them differently.
+    pub(super) const NUM_ROWS_MAX: usize = 64;
+
     pub(super) fn note(&mut self, num_rows: usize, seconds: f64) {
-        if num_rows > NUM_ROWS_MAX {
+        if num_rows > Self::NUM_ROWS_MAX {
             return;
         }
         let rows = num_rows as f64;
@@ -42,9 +42,15 @@ impl StepCost {
         self.rows_seconds = self.rows_seconds * KEPT + rows * seconds;
     }
 
+    /// In units of a step of one row before there are observations.
     pub(super) fn line(&self) -> Line {
+        let assumed = Line { mean_rows: 1.0, mean_seconds: 1.0, row_seconds: ASSUMED_ROW_SHARE };
+        self.known_line().unwrap_or(assumed)
+    }
+
+    pub(super) fn known_line(&self) -> Option<Line> {
         if self.weight == 0.0 {
-            return Line { mean_rows: 1.0, mean_seconds: 1.0, row_seconds: ASSUMED_ROW_SHARE };
+            return None;
         }
         let (mean_rows, mean_seconds) = (self.rows / self.weight, self.seconds / self.weight);
         let spread = (self.rows_squared - self.rows * mean_rows).max(0.0);
@@ -54,13 +60,19 @@ impl StepCost {
         let row_seconds = (slope + ASSUMPTION_WEIGHT * assumed) / (spread + ASSUMPTION_WEIGHT);
         // Neither is a row free, nor is a step nothing but its rows.
         let (least, most) = (0.01 * mean_seconds, mean_seconds / mean_rows);
-        Line { mean_rows, mean_seconds, row_seconds: row_seconds.clamp(least.min(most), most) }
+        let row_seconds = row_seconds.clamp(least.min(most), most);
+        Some(Line { mean_rows, mean_seconds, row_seconds })
     }
 }
 
 impl Line {
     pub(super) fn seconds(&self, num_rows: usize) -> f64 {
         self.mean_seconds + self.row_seconds * (num_rows as f64 - self.mean_rows)
+    }
+
+    pub(super) fn scaled(self, factor: f64) -> Self {
+        let (mean_seconds, row_seconds) = (self.mean_seconds * factor, self.row_seconds * factor);
+        Self { mean_seconds, row_seconds, ..self }
     }
 }
 

@@ -2,10 +2,23 @@
 
 use std::collections::HashMap;
 
+use super::{Drafter, GuessStep};
 use crate::limits::{LOOKUP_MATCH_LEN_MAX, LOOKUP_MATCHES_MAX};
 
 /// Tokens of the shortest match. One token alone is followed by anything.
 const MATCH_LEN_MIN: usize = 2;
+
+/// Looks each sequence up in its own tokens.
+#[derive(Debug)]
+pub(in crate::engine) struct Lookup;
+
+impl Drafter for Lookup {
+    fn propose(&mut self, step: &mut GuessStep<'_>) {
+        for wanted in &step.wanted {
+            step.running[wanted.index].look_up_guesses(wanted.num_max);
+        }
+    }
+}
 
 /// Where each pair of tokens occurs, in tokens that only ever grow.
 #[derive(Debug, Default)]

@@ -114,7 +114,7 @@ fn the_queue_takes_prompt_tokens_up_to_its_limit() {
 fn a_pool_smaller_than_the_context_lowers_the_context() {
     let kv_cache = ToyLm::kv_cache(4, 5).unwrap();
     let model = Box::new(ToyLm::new(VOCAB_SIZE));
-    let engine = Engine::start(model, kv_cache, config()).unwrap();
+    let engine = Engine::start(model, kv_cache, None, config()).unwrap();
     assert_eq!(engine.config().max_model_len, 20);
     let refused = engine.submit(request(&[1; 20])).unwrap_err();
     assert_eq!(refused, SubmitError::PromptTooLong { tokens: 20, limit: 20 });
@@ -126,7 +126,7 @@ fn a_pool_smaller_than_the_context_lowers_the_context() {
 fn limits_that_allow_nothing_are_refused_at_the_start() {
     let start = |num_blocks, config| {
         let kv_cache = ToyLm::kv_cache(1, num_blocks).unwrap();
-        Engine::start(Box::new(ToyLm::new(VOCAB_SIZE)), kv_cache, config)
+        Engine::start(Box::new(ToyLm::new(VOCAB_SIZE)), kv_cache, None, config)
     };
     assert!(matches!(start(1, config()), Err(StartError::ContextTooSmall { tokens: 1 })));
     assert!(start(2, config()).is_ok());
@@ -146,6 +146,6 @@ fn limits_that_allow_nothing_are_refused_at_the_start() {
 fn a_step_has_room_for_every_running_sequence() {
     let model = Box::new(ToyLm::new(VOCAB_SIZE));
     let config = EngineConfig { max_num_seqs: 8, max_num_batched_tokens: 3, ..config() };
-    let engine = Engine::start(model, ToyLm::kv_cache(4, 32).unwrap(), config).unwrap();
+    let engine = Engine::start(model, ToyLm::kv_cache(4, 32).unwrap(), None, config).unwrap();
     assert_eq!(engine.config().max_num_seqs, 3);
 }

@@ -14,22 +14,51 @@ use crate::limits::PREEMPTIONS_PER_REQUEST_MAX;
 use crate::model::toy::{ToyLm, ToyReply};
 
 #[derive(Debug, Clone)]
-struct Arrival {
-    request: GenerationRequest,
-    constrained: bool,
+pub(super) struct Arrival {
+    pub(super) request: GenerationRequest,
+    pub(super) constrained: bool,
     step: usize,
     /// Steps after its arrival at which the client goes away.
     leaves_after: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
-struct Load {
-    block_size: usize,
-    num_blocks: usize,
-    config: EngineConfig,
+pub(super) struct Load {
+    pub(super) block_size: usize,
+    pub(super) num_blocks: usize,
+    pub(super) config: EngineConfig,
     /// The model mostly repeats itself, so that guesses are right; otherwise they are wrong.
     repetitive: bool,
-    arrivals: Vec<Arrival>,
+    draft: Option<DraftKind>,
+    pub(super) arrivals: Vec<Arrival>,
+}
+
+/// What the draft model is beside the model.
+#[derive(Debug, Clone, Copy)]
+enum DraftKind {
+    /// The same.
+    Same,
+    /// Of the same opinion at some places.
+    Similar,
+    /// The same, which fails in the end.
+    Failing,
+}
+
+impl DraftKind {
+    fn model(self, repetitive: bool) -> ToyLm {
+        match self {
+            Self::Same => model(repetitive),
+            Self::Similar => ToyLm::scripted(VOCAB_SIZE, |step| match step.tokens.len() % 7 {
+                0 => ToyReply::NotANumber,
+                1 => ToyReply::Token(5),
+                _ => ToyReply::Hash,
+            }),
+            Self::Failing => ToyLm::scripted(VOCAB_SIZE, |step| match step.tokens.len() {
+                30.. => ToyReply::Fail("broken".into()),
+                _ => ToyReply::Hash,
+            }),
+        }
+    }
 }
 
 impl Arrival {
@@ -104,6 +133,11 @@ fn speculation() -> impl Strategy<Value = Speculation> {
     ]
 }
 
+fn draft() -> impl Strategy<Value = Option<DraftKind>> {
+    let kinds = [DraftKind::Same, DraftKind::Similar, DraftKind::Failing];
+    prop::option::of(prop::sample::select(kinds.to_vec()))
+}
+
 /// Mostly the token that it always writes behind the last one, and at some places a hash of all
 /// that is in the cache, so that a wrong key or value changes the text as well.
 pub(super) fn model(repetitive: bool) -> ToyLm {
@@ -115,19 +149,19 @@ pub(super) fn model(repetitive: bool) -> ToyLm {
     })
 }
 
-fn load() -> impl Strategy<Value = Load> {
+pub(super) fn load() -> impl Strategy<Value = Load> {
     (
         1usize..8,
         40usize..90,
         1usize..9,
         1usize..24,
         any::<bool>(),
-        (speculation(), any::<bool>()),
+        (speculation(), any::<bool>(), draft()),
         prop::collection::vec(arrival(), 1..16),
     )
         .prop_map(
             |(block_size, num_slots, max_num_seqs, rows, prefix_cache, kind, mut arrivals)| {
-                let (speculation, repetitive) = kind;
+                let (speculation, repetitive, draft) = kind;
                 arrivals.sort_by_key(|arrival| arrival.step);
                 let num_blocks = num_slots.div_ceil(block_size);
                 let config = EngineConfig {
@@ -138,7 +172,7 @@ fn load() -> impl Strategy<Value = Load> {
                     speculation,
                     ..config()
                 };
-                Load { block_size, num_blocks, config, repetitive, arrivals }
+                Load { block_size, num_blocks, config, repetitive, draft, arrivals }
             },
         )
 }
@@ -153,7 +187,12 @@ fn steps_max(load: &Load) -> usize {
 
 fn run(load: &Load) -> Rig {
     let model = model(load.repetitive);
-    let mut rig = Rig::new(model, load.block_size, load.num_blocks, load.config.clone());
+    let draft = load.draft.map(|kind| kind.model(load.repetitive));
+    let blocks = (load.block_size, load.num_blocks);
+    run_on(Rig::drafted(model, draft, blocks, load.config.clone()), load)
+}
+
+pub(super) fn run_on(mut rig: Rig, load: &Load) -> Rig {
     let mut num_steps = 0;
     let mut next = 0;
     while next < load.arrivals.len() || rig.core.has_work() {
@@ -176,8 +215,6 @@ fn run(load: &Load) -> Rig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn a_request_is_answered_as_if_it_were_alone(load in load()) {
         let rig = run(&load);

@@ -4,6 +4,7 @@
 mod admission;
 mod cancellation;
 mod constraint;
+mod draft;
 mod equality;
 mod failure;
 mod lifecycle;
@@ -22,7 +23,7 @@ use crate::engine::core::{Core, Submission};
 use crate::engine::gate::Shared;
 use crate::engine::sequence::SequenceId;
 use crate::engine::{
-    Engine, EngineConfig, EngineHandle, EngineStats, Generation, GenerationRequest,
+    Draft, Engine, EngineConfig, EngineHandle, EngineStats, Generation, GenerationRequest,
     GenerationSummary, Priority, SamplingParams, Speculation, SubmitError, TokenConstraint,
     TokenEvent, TokenLogprobs,
 };
@@ -111,9 +112,22 @@ struct Rig {
 
 impl Rig {
     fn new(model: ToyLm, block_size: usize, num_blocks: usize, config: EngineConfig) -> Self {
+        Self::drafted(model, None, (block_size, num_blocks), config)
+    }
+
+    fn drafted(
+        model: ToyLm,
+        draft: Option<ToyLm>,
+        (block_size, num_blocks): (usize, usize),
+        config: EngineConfig,
+    ) -> Self {
+        let draft = draft.map(|model| Draft {
+            model: Box::new(model),
+            kv_cache: ToyLm::kv_cache(block_size, num_blocks).unwrap(),
+        });
         let kv_cache = ToyLm::kv_cache(block_size, num_blocks).unwrap();
         let shared = Arc::new(Shared::new(config, VOCAB_SIZE));
-        let core = Core::new(Box::new(model), kv_cache, Arc::clone(&shared));
+        let core = Core::new(Box::new(model), kv_cache, draft, Arc::clone(&shared));
         Self { core, shared, clients: Vec::new() }
     }
 
@@ -169,7 +183,7 @@ impl Rig {
 }
 
 fn start_with(model: ToyLm, config: EngineConfig) -> EngineHandle {
-    Engine::start(Box::new(model), ToyLm::kv_cache(4, 32).unwrap(), config).unwrap()
+    Engine::start(Box::new(model), ToyLm::kv_cache(4, 32).unwrap(), None, config).unwrap()
 }
 
 fn start(model: ToyLm) -> EngineHandle {
