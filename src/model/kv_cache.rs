@@ -4,19 +4,25 @@ use candle_core::{Device, Tensor};
 use half::{bf16, f16, vec::HalfBitsVecExt};
 
 use crate::model::{ModelConfig, ModelError};
+use crate::ops::{Q8_0_BLOCK_BYTES, Q8_0_BLOCK_LEN};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvDtype {
     F32,
     F16,
     Bf16,
+    /// Blocks of 32 elements with a scale each: 8.5 bits an element.
+    Q8_0,
 }
 
 impl KvDtype {
-    pub fn size_in_bytes(self) -> usize {
+    /// Elements of the cache's tensor for one head of one token, and bytes of each.
+    fn head_len(self, head_dim: usize) -> (usize, usize) {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => (head_dim, 4),
+            Self::F16 | Self::Bf16 => (head_dim, 2),
+            // What is not whole blocks is refused when a cache is made.
+            Self::Q8_0 => (Q8_0_BLOCK_BYTES * head_dim.div_ceil(Q8_0_BLOCK_LEN), 1),
         }
     }
 }
@@ -55,15 +61,13 @@ impl KvCacheConfig {
 
     /// Bytes of one block over all layers, keys and values.
     pub fn block_bytes(&self) -> usize {
-        2 * self.num_layers
-            * self.num_kv_heads
-            * self.head_dim
-            * self.block_size
-            * self.dtype.size_in_bytes()
+        let (head_len, element_bytes) = self.dtype.head_len(self.head_dim);
+        2 * self.num_layers * self.num_kv_heads * self.block_size * head_len * element_bytes
     }
 }
 
-/// Keys and values of every layer, each `[num_blocks, num_kv_heads, block_size, head_dim]`.
+/// Keys and values of every layer, each `[num_blocks, num_kv_heads, block_size, head_dim]`, or of
+/// Q8_0 the bytes that hold as much.
 ///
 /// The pages are allocated zeroed and untouched, so memory is taken as blocks are first used.
 #[derive(Debug)]
@@ -80,6 +84,10 @@ pub struct KvLayer {
 
 impl KvCache {
     pub fn new(config: KvCacheConfig, device: &Device) -> Result<Self, ModelError> {
+        if config.dtype == KvDtype::Q8_0 && !config.head_dim.is_multiple_of(Q8_0_BLOCK_LEN) {
+            let (head_dim, block_len) = (config.head_dim, Q8_0_BLOCK_LEN);
+            return Err(ModelError::QuantizedHeadDim { head_dim, block_len });
+        }
         let layers = (0..config.num_layers)
             .map(|_| {
                 let keys = zeroed(&config, device)?;
@@ -101,14 +109,16 @@ impl KvCache {
 
 /// Half-precision buffers come from zeroed `u16`s: `vec![f16::ZERO; n]` would write every page.
 fn zeroed(config: &KvCacheConfig, device: &Device) -> Result<Tensor, ModelError> {
-    let shape = (config.num_blocks, config.num_kv_heads, config.block_size, config.head_dim);
-    let len = config.num_blocks * config.num_kv_heads * config.block_size * config.head_dim;
+    let (head_len, _) = config.dtype.head_len(config.head_dim);
+    let shape = (config.num_blocks, config.num_kv_heads, config.block_size, head_len);
+    let len = config.num_blocks * config.num_kv_heads * config.block_size * head_len;
     let tensor = match config.dtype {
         KvDtype::F32 => Tensor::from_vec(vec![0f32; len], shape, device)?,
         KvDtype::F16 => Tensor::from_vec(vec![0u16; len].reinterpret_into::<f16>(), shape, device)?,
         KvDtype::Bf16 => {
             Tensor::from_vec(vec![0u16; len].reinterpret_into::<bf16>(), shape, device)?
         }
+        KvDtype::Q8_0 => Tensor::from_vec(vec![0u8; len], shape, device)?,
     };
     Ok(tensor)
 }

@@ -42,4 +42,6 @@ pub enum ModelError {
     Tensor(#[from] TensorError),
     #[error("head_dim is {head_dim}, but attention takes multiples of 8 up to {limit}")]
     HeadDim { head_dim: usize, limit: usize },
+    #[error("head_dim is {head_dim}, but a KV cache of q8_0 takes multiples of {block_len}")]
+    QuantizedHeadDim { head_dim: usize, block_len: usize },
 }

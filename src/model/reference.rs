@@ -302,6 +302,7 @@ fn any_batch_chunk_and_block_gives_the_same_bits() {
             (GgmlDType::Q8_0, KvDtype::F16),
             (GgmlDType::Q4K, KvDtype::F16),
             (GgmlDType::Q6K, KvDtype::F16),
+            (GgmlDType::Q4K, KvDtype::Q8_0),
         ] {
             let config = config_for(architecture, dtype);
             let mut decoder = decoder(&config, &random_weights(&config), dtype);

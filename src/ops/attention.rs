@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use kernels::{
-    AttendArgs, Floats, KernelTable, KvShape, PARTITION, Partials, Slot, merge_partials,
-    partial_len,
+    AttendArgs, BLOCK_LEN, BlockFormat, Floats, KernelTable, KvShape, PARTITION, Partials, Slot,
+    UnpackArgs, merge_partials, partial_len,
 };
 
 use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
@@ -63,13 +63,17 @@ impl PagedBatch {
     }
 }
 
-fn kv_shape(layout: &Layout) -> Result<KvShape> {
-    let (num_blocks, num_kv_heads, block_size, head_dim) = layout.shape().dims4()?;
+fn kv_shape(cache: &CpuStorage, layout: &Layout) -> Result<KvShape> {
+    let (num_blocks, num_kv_heads, block_size, head_len) = layout.shape().dims4()?;
+    let head_dim = match cache {
+        CpuStorage::U8(_) => head_len / BlockFormat::Q8_0.block_bytes() * BLOCK_LEN,
+        _ => head_len,
+    };
     Ok(KvShape { num_blocks, num_kv_heads, block_size, head_dim })
 }
 
 /// Stores `rows`, `[num_rows, num_kv_heads * head_dim]`, in the batch's slots of `cache`,
-/// `[num_blocks, num_kv_heads, block_size, head_dim]`.
+/// `[num_blocks, num_kv_heads, block_size, head_dim]`, or the bytes of as many elements in Q8_0.
 pub fn write_kv(cache: &Tensor, rows: &Tensor, batch: &PagedBatch) -> Result<()> {
     timed(
         || "writing keys and values",
@@ -94,8 +98,16 @@ impl InplaceOp2 for WriteKv<'_> {
         rows_layout: &Layout,
     ) -> Result<()> {
         let rows = f32_slice(rows, rows_layout)?;
-        let mut cache = floats_mut(cache, cache_layout)?;
-        kernels::write_kv(&kv_shape(cache_layout)?, &mut cache, rows, self.slots);
+        let shape = kv_shape(cache, cache_layout)?;
+        match (cache, cache_layout.contiguous_offsets()) {
+            (CpuStorage::U8(bytes), Some((start, end))) => {
+                kernels::write_kv_q8_0(&shape, &mut bytes[start..end], rows, self.slots);
+            }
+            (cache, _) => {
+                let mut cache = floats_mut(cache, cache_layout)?;
+                kernels::write_kv(&shape, &mut cache, rows, self.slots);
+            }
+        }
         Ok(())
     }
 }
@@ -129,7 +141,7 @@ impl CustomOp3 for Attention<'_> {
         values: &CpuStorage,
         values_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let shape = kv_shape(keys_layout)?;
+        let shape = kv_shape(keys, keys_layout)?;
         let (num_rows, row_len) = queries_layout.shape().dims2()?;
         let kv_row_len = shape.num_kv_heads * shape.head_dim;
         if num_rows != self.batch.num_rows() || !row_len.is_multiple_of(kv_row_len) {
@@ -139,8 +151,7 @@ impl CustomOp3 for Attention<'_> {
             table: KernelTable::detect(),
             seqs: &self.batch.seqs,
             shape,
-            keys: floats(keys, keys_layout)?,
-            values: floats(values, values_layout)?,
+            kv: Kv::of((keys, keys_layout), (values, values_layout))?,
             queries: f32_slice(queries, queries_layout)?,
             row_len,
             group: row_len / kv_row_len,
@@ -149,12 +160,34 @@ impl CustomOp3 for Attention<'_> {
     }
 }
 
+/// Keys and values of a layer.
+#[derive(Clone, Copy)]
+enum Kv<'a> {
+    Floats { keys: Floats<'a>, values: Floats<'a> },
+    Q8_0 { keys: &'a [u8], values: &'a [u8] },
+}
+
+impl<'a> Kv<'a> {
+    fn of(keys: (&'a CpuStorage, &Layout), values: (&'a CpuStorage, &Layout)) -> Result<Self> {
+        let offsets = |layout: &Layout| layout.contiguous_offsets();
+        match (keys.0, offsets(keys.1), values.0, offsets(values.1)) {
+            (CpuStorage::U8(keys), Some(own), CpuStorage::U8(values), Some(others)) => {
+                let (keys, values) = (&keys[own.0..own.1], &values[others.0..others.1]);
+                Ok(Self::Q8_0 { keys, values })
+            }
+            _ => {
+                let (keys, values) = (floats(keys.0, keys.1)?, floats(values.0, values.1)?);
+                Ok(Self::Floats { keys, values })
+            }
+        }
+    }
+}
+
 struct CpuAttention<'a> {
     table: &'static KernelTable,
     seqs: &'a [PagedSeq],
     shape: KvShape,
-    keys: Floats<'a>,
-    values: Floats<'a>,
+    kv: Kv<'a>,
     queries: &'a [f32],
     row_len: usize,
     /// Query heads that share a KV head.
@@ -182,6 +215,21 @@ const PARTIALS_LEN: usize = 2 << 20;
 
 thread_local! {
     static PARTIALS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static UNPACKED: RefCell<Unpacked> = const { RefCell::new(Unpacked::new()) };
+}
+
+/// Keys and values of one partition as floats, for all rows of a slab that a thread takes in turn.
+struct Unpacked {
+    /// First item of the slab, partition and head.
+    of: Option<(usize, usize, usize)>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Unpacked {
+    const fn new() -> Self {
+        Self { of: None, keys: Vec::new(), values: Vec::new() }
+    }
 }
 
 impl<'a> CpuAttention<'a> {
@@ -242,14 +290,24 @@ impl<'a> CpuAttention<'a> {
         // About eight turns per thread even out what the causal mask leaves uneven.
         let chunk_items = num_items.div_ceil(num_threads() * 8).max(1);
         for_each_chunk(&mut partials[..num_items * len], chunk_items * len, |index, chunk| {
-            for (item, partial) in (index * chunk_items..).zip(chunk.chunks_exact_mut(len)) {
-                let slab = &slabs[slabs.partition_point(|slab| slab.first_item <= item) - 1];
-                self.compute_item(slab, item - slab.first_item, partial);
-            }
+            UNPACKED.with_borrow_mut(|unpacked| {
+                // What was kept of another step or layer is of no use.
+                unpacked.of = None;
+                for (item, partial) in (index * chunk_items..).zip(chunk.chunks_exact_mut(len)) {
+                    let slab = &slabs[slabs.partition_point(|slab| slab.first_item <= item) - 1];
+                    self.compute_item(slab, item - slab.first_item, unpacked, partial);
+                }
+            });
         });
     }
 
-    fn compute_item(&self, slab: &Slab<'_>, item: usize, partial: &mut [f32]) {
+    fn compute_item(
+        &self,
+        slab: &Slab<'_>,
+        item: usize,
+        unpacked: &mut Unpacked,
+        partial: &mut [f32],
+    ) {
         let num_rows = slab.rows.len();
         let row = slab.rows.start + item % num_rows;
         let part = item / num_rows % slab.num_parts;
@@ -260,19 +318,58 @@ impl<'a> CpuAttention<'a> {
         }
         let num_queries = self.group * self.shape.head_dim;
         let first_query = row * self.row_len + kv_head * num_queries;
-        let args = AttendArgs {
+        let end = context_end.min(start + PARTITION);
+        let args = |keys, values| AttendArgs {
             shape: self.shape,
-            keys: self.keys,
-            values: self.values,
+            keys,
+            values,
             block_table: &slab.seq.block_table,
             kv_head,
             queries: &self.queries[first_query..first_query + num_queries],
             num_heads: self.group,
             start,
-            end: context_end.min(start + PARTITION),
+            end,
             scale: 1.0 / (self.shape.head_dim as f32).sqrt(),
         };
-        self.table.attend(&args, partial);
+        match self.kv {
+            Kv::Floats { keys, values } => self.table.attend(&args(keys, values), partial),
+            Kv::Q8_0 { keys, values } => {
+                if unpacked.of != Some((slab.first_item, part, kv_head)) {
+                    let last = slab.seq.context_end(slab.rows.end - 1).min(start + PARTITION);
+                    self.unpack(keys, (slab, kv_head, start..last), &mut unpacked.keys);
+                    self.unpack(values, (slab, kv_head, start..last), &mut unpacked.values);
+                    unpacked.of = Some((slab.first_item, part, kv_head));
+                }
+                let (keys, values) = (Floats::F32(&unpacked.keys), Floats::F32(&unpacked.values));
+                let part = self.partition_shape();
+                let whole = AttendArgs { shape: part, block_table: &[0], ..args(keys, values) };
+                let part = AttendArgs { kv_head: 0, start: 0, end: end - start, ..whole };
+                self.table.attend(&part, partial);
+            }
+        }
+    }
+
+    fn unpack(
+        &self,
+        cache: &[u8],
+        (slab, kv_head, positions): (&Slab<'_>, usize, Range<usize>),
+        out: &mut Vec<f32>,
+    ) {
+        out.resize(self.partition_shape().num_elements(), 0.0);
+        let args = UnpackArgs {
+            shape: self.shape,
+            cache,
+            block_table: &slab.seq.block_table,
+            kv_head,
+            start: positions.start,
+            end: positions.end,
+        };
+        self.table.unpack_q8_0(&args, out);
+    }
+
+    /// A partition that was unpacked is one block of one head.
+    fn partition_shape(&self) -> KvShape {
+        KvShape { num_blocks: 1, num_kv_heads: 1, block_size: PARTITION, ..self.shape }
     }
 
     fn merge(&self, slabs: &[Slab<'_>], partials: &[f32], out: &mut [f32]) {

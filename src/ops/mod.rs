@@ -13,7 +13,12 @@ mod storage;
 mod weight;
 
 pub use attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
-pub use kernels::{HEAD_DIM_MAX as ATTENTION_HEAD_DIM_MAX, RopeLayout};
+pub use kernels::{
+    BLOCK_LEN as Q8_0_BLOCK_LEN, HEAD_DIM_MAX as ATTENTION_HEAD_DIM_MAX, RopeLayout,
+};
+
+/// Of keys and values.
+pub const Q8_0_BLOCK_BYTES: usize = kernels::BlockFormat::Q8_0.block_bytes();
 pub use linear::{Embedding, Linear};
 pub use parallel::num_threads;
 pub use profile::{OperationTime, profiled};

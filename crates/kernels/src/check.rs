@@ -162,6 +162,7 @@ mod tests {
         let copy = || KernelTable {
             name: "copy",
             attend: avx2::attend,
+            unpack_q8_0: avx2::unpack_q8_0,
             linear: avx2::linear,
             quantize_rows: avx2::quantize_rows,
             quantized_linear: scalar::quantized_linear,

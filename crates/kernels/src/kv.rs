@@ -26,6 +26,23 @@ impl KvShape {
         let head = block_id as usize * self.num_kv_heads + kv_head;
         (head * self.block_size + offset) * self.head_dim
     }
+
+    /// The heads of each row, and the element at which a head is kept in the row's slot.
+    pub(crate) fn heads<'a>(
+        &'a self,
+        rows: &'a [f32],
+        slots: &'a [Slot],
+    ) -> impl Iterator<Item = (&'a [f32], usize)> {
+        let row_len = self.num_kv_heads * self.head_dim;
+        assert_eq!(rows.len(), slots.len() * row_len, "one row per slot");
+        rows.chunks_exact(row_len).zip(slots).flat_map(move |(row, &slot)| {
+            let block_id = slot / self.block_size as u64;
+            let offset = (slot % self.block_size as u64) as usize;
+            assert!(block_id < self.num_blocks as u64, "slot {slot} is outside the cache");
+            let heads = row.chunks_exact(self.head_dim).enumerate();
+            heads.map(move |(head, values)| (values, self.element(block_id as u32, head, offset)))
+        })
+    }
 }
 
 /// Where a token's keys and values are kept: `block_id * block_size + offset`.
@@ -37,14 +54,7 @@ pub type Slot = u64;
 /// Panics if a slot or a length does not fit `shape`.
 pub fn write_kv(shape: &KvShape, cache: &mut FloatsMut<'_>, rows: &[f32], slots: &[Slot]) {
     assert_eq!(cache.len(), shape.num_elements(), "cache does not have its shape");
-    let row_len = shape.num_kv_heads * shape.head_dim;
-    assert_eq!(rows.len(), slots.len() * row_len, "one row per slot");
-    for (row, &slot) in rows.chunks_exact(row_len).zip(slots) {
-        let block_id = slot / shape.block_size as u64;
-        let offset = (slot % shape.block_size as u64) as usize;
-        assert!(block_id < shape.num_blocks as u64, "slot {slot} is outside the cache");
-        for (kv_head, values) in row.chunks_exact(shape.head_dim).enumerate() {
-            cache.store(shape.element(block_id as u32, kv_head, offset), values);
-        }
+    for (values, first) in shape.heads(rows, slots) {
+        cache.store(first, values);
     }
 }

@@ -19,6 +19,7 @@ mod check;
 mod columns;
 mod floats;
 mod kv;
+mod kv_q8_0;
 mod linear;
 mod packed;
 mod quantized;
@@ -31,6 +32,7 @@ pub use attention::{AttendArgs, PARTITION, Partials, merge_partials, partial_len
 pub use columns::Columns;
 pub use floats::{Floats, FloatsMut};
 pub use kv::{KvShape, Slot, write_kv};
+pub use kv_q8_0::{UnpackArgs, write_kv_q8_0};
 pub use linear::LinearArgs;
 pub use packed::{GROUP, PackedFormat};
 pub use quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use crate::attention::{AttendArgs, PARTITION, partial_len};
 use crate::columns::Columns;
+use crate::kv_q8_0::UnpackArgs;
 use crate::linear::LinearArgs;
 use crate::quantized::{BLOCK_LEN, QuantizedLinearArgs, ROW_TILE, RowBlock};
 use crate::row::{RmsNormArgs, RopeArgs};
@@ -19,6 +20,7 @@ use crate::super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow};
 pub struct KernelTable {
     pub(crate) name: &'static str,
     pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
+    pub(crate) unpack_q8_0: unsafe fn(&UnpackArgs<'_>, &mut [f32]),
     pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut Columns<'_>),
     pub(crate) quantize_rows: unsafe fn(&[f32], usize, &mut [RowBlock]),
     pub(crate) quantized_linear: unsafe fn(&QuantizedLinearArgs<'_>, &mut Columns<'_>),
@@ -32,6 +34,7 @@ pub struct KernelTable {
 static SCALAR: KernelTable = KernelTable {
     name: "scalar",
     attend: scalar::attend,
+    unpack_q8_0: crate::kv_q8_0::unpack,
     linear: scalar::linear,
     quantize_rows: scalar::quantize_rows,
     quantized_linear: scalar::quantized_linear,
@@ -46,6 +49,7 @@ static SCALAR: KernelTable = KernelTable {
 static AVX2: KernelTable = KernelTable {
     name: "avx2",
     attend: crate::avx2::attend,
+    unpack_q8_0: crate::avx2::unpack_q8_0,
     linear: crate::avx2::linear,
     quantize_rows: crate::avx2::quantize_rows,
     quantized_linear: crate::avx2::quantized_linear,
@@ -61,6 +65,7 @@ static AVX2: KernelTable = KernelTable {
 static AVX512: KernelTable = KernelTable {
     name: "avx512",
     attend: crate::avx512::attend,
+    unpack_q8_0: crate::avx2::unpack_q8_0,
     linear: crate::avx512::linear,
     quantize_rows: crate::avx2::quantize_rows,
     quantized_linear: crate::avx512::quantized_linear,
@@ -141,6 +146,15 @@ impl KernelTable {
             // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
             unsafe { (self.attend)(args, scores, partial) }
         });
+    }
+
+    /// Keys or values of a part of a context as floats, `[end - start, head_dim]`.
+    ///
+    /// Panics if the arguments do not fit each other or a block id is outside the cache.
+    pub fn unpack_q8_0(&self, args: &UnpackArgs<'_>, out: &mut [f32]) {
+        args.check(out);
+        // SAFETY: the table's constructor checked the CPU.
+        unsafe { (self.unpack_q8_0)(args, out) }
     }
 
     /// Row `r`, column `w` of `out` = dot product of activation row `r` and weight row `w`.

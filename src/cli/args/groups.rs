@@ -56,6 +56,9 @@ pub(super) enum KvDtypeArg {
     F16,
     Bf16,
     F32,
+    /// 8.5 bits an element: nearly twice the context in the same memory
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 impl From<KvDtypeArg> for KvDtype {
@@ -64,6 +67,7 @@ impl From<KvDtypeArg> for KvDtype {
             KvDtypeArg::F16 => Self::F16,
             KvDtypeArg::Bf16 => Self::Bf16,
             KvDtypeArg::F32 => Self::F32,
+            KvDtypeArg::Q8_0 => Self::Q8_0,
         }
     }
 }

@@ -256,6 +256,7 @@ fn dtype_name(dtype: KvDtype) -> &'static str {
         KvDtype::F32 => "f32",
         KvDtype::F16 => "f16",
         KvDtype::Bf16 => "bf16",
+        KvDtype::Q8_0 => "q8_0",
     }
 }
 

@@ -13,6 +13,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use crate::kv_q8_0::{self, UnpackArgs};
 use crate::row::{self, RmsNormArgs, RopeArgs};
 
 pub(crate) use attention::attend;
@@ -20,6 +21,12 @@ pub(crate) use linear::linear;
 pub(crate) use quantized::{quantize_rows, quantized_linear};
 pub(crate) use super_blocks::{quantize_super_rows, super_linear};
 pub(crate) use words::prefetch;
+
+/// The reference, compiled for this instruction set.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn unpack_q8_0(args: &UnpackArgs<'_>, out: &mut [f32]) {
+    kv_q8_0::unpack(args, out);
+}
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn rms_norm(args: &RmsNormArgs<'_>, out: &mut [f32]) {
