@@ -111,12 +111,18 @@ pub(crate) fn sum_lanes(v: [__m256; 8]) -> [f32; 8] {
     sums
 }
 
-/// The first lanes, as many as fit.
+/// Stores the lanes, or the first of them, as many as fit.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn store(lanes: __m256, out: &mut [f32]) {
+    if let Some(out) = out.first_chunk_mut::<8>() {
+        // SAFETY: `out` has room for eight floats.
+        return unsafe { _mm256_storeu_ps(out.as_mut_ptr(), lanes) };
+    }
     let mut values = [0f32; 8];
     // SAFETY: `values` has room for eight floats.
     unsafe { _mm256_storeu_ps(values.as_mut_ptr(), lanes) };
-    out.copy_from_slice(&values[..out.len()]);
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = value;
+    }
 }

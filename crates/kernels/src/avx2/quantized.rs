@@ -60,9 +60,7 @@ fn linear_of<F: Format>(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
                 }
             }
             for (row, &sum) in sums.iter().enumerate() {
-                let out = &mut out.row(tile_id * ROW_TILE + row)[id * GROUP..];
-                let count = GROUP.min(out.len());
-                store(sum, &mut out[..count]);
+                store(sum, &mut out.row(tile_id * ROW_TILE + row)[id * GROUP..]);
             }
         }
     }
@@ -116,17 +114,15 @@ fn dots<F: Format>(steps: &[__m256i; STEPS], row: &RowBlock) -> __m256i {
         }
         return sum;
     }
-    let mut halves = [_mm256_setzero_si256(); 2];
-    let half_len = STEPS / 2;
-    for (half, sum) in halves.iter_mut().enumerate() {
-        for step in half * half_len..(half + 1) * half_len {
-            let x = broadcast(quads[step]);
-            // Four steps make at most 4 * 2 * 31 * 127, which fits 16 bits.
-            *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(steps[step], x));
+    let mut sum = _mm256_setzero_si256();
+    for first in (0..STEPS).step_by(F::STEPS_SUMMED) {
+        let mut pairs = _mm256_setzero_si256();
+        for step in first..first + F::STEPS_SUMMED {
+            let products = _mm256_maddubs_epi16(steps[step], broadcast(quads[step]));
+            pairs = _mm256_add_epi16(pairs, products);
         }
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
     }
-    let [low, high] = halves.map(|sum| _mm256_madd_epi16(sum, ones));
-    let sum = _mm256_add_epi32(low, high);
     match F::OFFSET {
         0 => sum,
         offset => _mm256_sub_epi32(sum, _mm256_set1_epi32(offset * row.sum)),
@@ -135,7 +131,7 @@ fn dots<F: Format>(steps: &[__m256i; STEPS], row: &RowBlock) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn broadcast(quad: [i8; 4]) -> __m256i {
+pub(crate) fn broadcast(quad: [i8; 4]) -> __m256i {
     _mm256_set1_epi32(i32::from_le_bytes(quad.map(i8::cast_unsigned)))
 }
 
@@ -151,6 +147,8 @@ pub(crate) trait Format {
     const FORMAT: BlockFormat;
     const GROUP_BYTES: usize = GROUP * Self::FORMAT.block_bytes();
     const SIGNED: bool = false;
+    /// Steps whose products fit 16 bits together: a step makes at most `2 * weight * 127`.
+    const STEPS_SUMMED: usize = STEPS;
     /// What is to be subtracted from each unsigned element.
     const OFFSET: i32 = 0;
     const HAS_MIN: bool = false;
@@ -194,6 +192,7 @@ impl Format for Q4_1 {
 
 impl Format for Q5_0 {
     const FORMAT: BlockFormat = BlockFormat::Q5_0;
+    const STEPS_SUMMED: usize = STEPS / 2;
     const OFFSET: i32 = 16;
 
     #[inline]
@@ -210,6 +209,7 @@ impl Format for Q5_0 {
 
 impl Format for Q5_1 {
     const FORMAT: BlockFormat = BlockFormat::Q5_1;
+    const STEPS_SUMMED: usize = STEPS / 2;
     const HAS_MIN: bool = true;
 
     #[inline]

@@ -44,8 +44,15 @@ pub(super) unsafe fn half_pairs(word: *const __m256i) -> (__m256, __m256) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn prefetch(block: &[u8]) {
     const AHEAD: usize = 6 * 1024;
+    prefetch_ahead(block, AHEAD);
+}
+
+/// Fetches as many bytes as `block` has from `ahead` bytes behind its beginning on.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn prefetch_ahead(block: &[u8], ahead: usize) {
     for line in (0..block.len()).step_by(64) {
         // An address past the end does no harm.
-        _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(AHEAD + line).cast());
+        _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(ahead + line).cast());
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A vector holds four elements of each of eight rows, a row per 32-bit lane; against it four
 //! activations are broadcast, so a lane ends as the sum of its row without adding across lanes.
-//! Few rows of activations are multiplied with the weights as they are unpacked; for more, weights
-//! are unpacked once into panels that stay in the first-level cache while all rows pass.
+//! Few rows of activations have their sums in registers while a block passes. For more, 32 elements
+//! of each weight row are unpacked into registers, where they stay while all rows of a tile pass.
 //!
 //! Integer sums are exact and the float operations are those of the reference in its order, so
 //! both ways have the reference's bits.
@@ -12,8 +12,9 @@ pub(crate) mod formats;
 
 use std::arch::x86_64::*;
 
+use super::quantized::broadcast;
 use super::store;
-use super::words::prefetch;
+use super::words::{prefetch, prefetch_ahead};
 use crate::columns::Columns;
 use crate::packed::GROUP;
 use crate::quantized::ROW_TILE;
@@ -22,16 +23,13 @@ use formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 
 /// Vectors of four elements of each of eight weight rows that make a sub-block of 32.
 const STEPS: usize = 8;
-const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
-/// Most rows of activations for which weights are not unpacked into panels, and how many of them
-/// are multiplied at a time: to unpack a group again, from a near cache, costs less than a panel.
-const DIRECT_ROWS: usize = 8;
-const DIRECT_TILE: usize = 4;
-/// Groups of weight rows whose panels are made together, so that activations, which come from the
-/// second-level cache, are read once for all of them.
-const PANELS: usize = 4;
-/// Rows of activations that are multiplied with two panels at a time: twelve sums in registers.
-const PANEL_ROWS: usize = 3;
+/// Most rows of activations whose sums stay in registers.
+const FEW_ROWS: usize = 4;
+/// Groups of weight rows that take turns by blocks if there are many rows of activations, so that
+/// those of a block, which come from the second-level cache, are read once for all of them.
+const GROUPS: usize = 4;
+/// Most rows of activations whose blocks of a whole `k` stay in a near cache.
+const NEAR_ROWS: usize = 8;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn quantize_super_rows(rows: &[f32], k: usize, out: &mut [SuperRow]) {
@@ -53,64 +51,37 @@ pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
 fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
     let num_blocks = args.k / SUPER_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
+    let mut sums = [[_mm256_setzero_ps(); ROW_TILE]; GROUPS];
     for (first_row, tile) in tiles(args.rows, args.k) {
         let num_rows = tile.len() / num_blocks;
-        if num_rows > DIRECT_ROWS {
-            for (id, groups) in args.weights.chunks(PANELS * group_bytes).enumerate() {
-                let mut sums = [[_mm256_setzero_ps(); PANELS]; ROW_TILE];
-                panels::<F>(groups, group_bytes, tile, &mut sums[..num_rows]);
-                for (row, sums) in sums[..num_rows].iter().enumerate() {
-                    let out = &mut out.row(first_row + row)[id * PANELS * GROUP..];
-                    for (out, &sum) in out.chunks_mut(GROUP).zip(sums) {
-                        store(sum, out);
-                    }
-                }
+        let num_groups = if num_rows > NEAR_ROWS { GROUPS } else { 1 };
+        for (id, groups) in args.weights.chunks(num_groups * group_bytes).enumerate() {
+            match num_rows {
+                1 => few::<F, 1>(groups, tile, &mut sums[0]),
+                2 => few::<F, 2>(groups, tile, &mut sums[0]),
+                3 => few::<F, 3>(groups, tile, &mut sums[0]),
+                FEW_ROWS => few::<F, FEW_ROWS>(groups, tile, &mut sums[0]),
+                _ => many::<F>(groups, group_bytes, tile, &mut sums),
             }
-            continue;
-        }
-        for (id, group) in args.weights.chunks_exact(group_bytes).enumerate() {
-            for first in (0..num_rows).step_by(DIRECT_TILE) {
-                let rows = Tile { blocks: tile, num_rows, first };
-                let mut sums = [_mm256_setzero_ps(); DIRECT_TILE];
-                match num_rows - first {
-                    1 => direct::<F, 1>(group, &rows, &mut sums),
-                    2 => direct::<F, 2>(group, &rows, &mut sums),
-                    3 => direct::<F, 3>(group, &rows, &mut sums),
-                    _ => direct::<F, DIRECT_TILE>(group, &rows, &mut sums),
-                }
-                let rows = first_row + first..first_row + num_rows;
-                for (row, &sum) in rows.zip(&sums) {
-                    let out = &mut out.row(row)[id * GROUP..];
-                    let count = GROUP.min(out.len());
-                    store(sum, &mut out[..count]);
+            let first = id * num_groups * GROUP;
+            for row in 0..num_rows {
+                let out = &mut out.row(first_row + row)[first..];
+                for (sums, out) in sums[..num_groups].iter().zip(out.chunks_mut(GROUP)) {
+                    store(sums[row], out);
                 }
             }
         }
     }
 }
 
-/// Rows of a tile from `first` on.
-struct Tile<'a> {
-    blocks: &'a [SuperRow],
-    num_rows: usize,
-    first: usize,
-}
-
-/// Products of one group with `R` rows.
+/// Products of one group with the `R` rows of a tile.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn direct<F: Format, const R: usize>(
-    group: &[u8],
-    tile: &Tile<'_>,
-    out: &mut [__m256; DIRECT_TILE],
-) {
+fn few<F: Format, const R: usize>(group: &[u8], tile: &[SuperRow], out: &mut [__m256; ROW_TILE]) {
     let mut sums = [_mm256_setzero_ps(); R];
-    let blocks = tile.blocks.chunks_exact(tile.num_rows);
-    for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(blocks) {
-        let rows = rows[tile.first..].first_chunk::<R>().expect("a tile has its rows");
-        if tile.first == 0 {
-            prefetch(block);
-        }
+    let blocks = group.chunks_exact(F::GROUP_BYTES);
+    for (block, rows) in blocks.zip(tile.as_chunks::<R>().0) {
+        prefetch(block);
         let block: *const __m256i = block.as_ptr().cast();
         // SAFETY: a chunk is a whole block of eight rows.
         let head = unsafe { F::head(block) };
@@ -156,7 +127,8 @@ unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT:
             let weights = unsafe { F::steps(block, half, step) };
             for (sub, (pairs, weights)) in pairs.iter_mut().zip(&weights[FIRST..]).enumerate() {
                 for (pairs, row) in pairs.iter_mut().zip(rows) {
-                    let x = quad(row, (first + sub) * STEPS + step);
+                    let quads = row.quants.as_chunks::<4>().0;
+                    let x = broadcast(quads[(first + sub) * STEPS + step]);
                     *pairs = _mm256_add_epi16(*pairs, _mm256_maddubs_epi16(*weights, x));
                 }
             }
@@ -170,12 +142,103 @@ unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT:
     }
 }
 
-/// Four activations in each lane.
+/// Products of 1 to [`GROUPS`] groups with the rows of a tile.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn many<F: Format>(
+    groups: &[u8],
+    group_bytes: usize,
+    tile: &[SuperRow],
+    out: &mut [[__m256; ROW_TILE]; GROUPS],
+) {
+    let num_rows = tile.len() / (group_bytes / F::GROUP_BYTES);
+    let mut dots = [_mm256_setzero_si256(); ROW_TILE];
+    let dots = &mut dots[..num_rows];
+    for sums in &mut out[..groups.len() / group_bytes] {
+        sums[..num_rows].fill(_mm256_setzero_ps());
+    }
+    for (block_id, rows) in tile.chunks_exact(num_rows).enumerate() {
+        for (group, sums) in groups.chunks_exact(group_bytes).zip(&mut *out) {
+            let start = block_id * F::GROUP_BYTES;
+            let block = &group[start..start + F::GROUP_BYTES];
+            if groups.len() == group_bytes {
+                prefetch(block);
+            } else {
+                // The next block's turn comes when all rows have passed all groups; after the last
+                // one it is that of the first block of the groups behind these.
+                let next = start + F::GROUP_BYTES;
+                let is_last = next == group_bytes;
+                prefetch_ahead(block, if is_last { groups.len() - start } else { F::GROUP_BYTES });
+            }
+            dots.fill(_mm256_setzero_si256());
+            add_products::<F>(block, rows, dots, &mut sums[..num_rows]);
+        }
+    }
+}
+
+/// Adds the products of one block of eight weight rows with a block of each row. `dots` are zeros,
+/// as many as there are rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quad(row: &SuperRow, index: usize) -> __m256i {
-    let quads = row.quants.as_chunks::<4>().0;
-    _mm256_set1_epi32(i32::from_le_bytes(quads[index].map(i8::cast_unsigned)))
+fn add_products<F: Format>(
+    block: &[u8],
+    rows: &[SuperRow],
+    dots: &mut [__m256i],
+    sums: &mut [__m256],
+) {
+    assert!(block.len() == F::GROUP_BYTES);
+    let block: *const __m256i = block.as_ptr().cast();
+    // SAFETY: asserted above: a whole block of eight rows.
+    let head = unsafe { F::head(block) };
+    for half in 0..2 {
+        // SAFETY: as above; a half has four sub-blocks.
+        unsafe {
+            add_sub_block::<F, 0>(block, half, &head, rows, dots);
+            add_sub_block::<F, 1>(block, half, &head, rows, dots);
+            add_sub_block::<F, 2>(block, half, &head, rows, dots);
+            add_sub_block::<F, 3>(block, half, &head, rows, dots);
+        }
+    }
+    for ((sum, &dot), row) in sums.iter_mut().zip(&*dots).zip(rows) {
+        *sum = add_block::<F>(*sum, dot, &head, row);
+    }
+}
+
+/// Adds the scaled products of sub-block `SUB` of a half.
+///
+/// # Safety
+/// The CPU has AVX2; `block` is that of eight rows and `half` is 0 or 1.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn add_sub_block<F: Format, const SUB: usize>(
+    block: *const __m256i,
+    half: usize,
+    head: &Head,
+    rows: &[SuperRow],
+    dots: &mut [__m256i],
+) {
+    let sub = 4 * half + SUB;
+    let mut weights = [_mm256_setzero_si256(); STEPS];
+    for (step, weights) in weights.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *weights = unsafe { F::steps(block, half, step) }[SUB];
+    }
+    let mut scales = [_mm256_setzero_si256(); STEPS];
+    for (part, scale) in scales[..STEPS / F::STEPS_SUMMED].iter_mut().enumerate() {
+        *scale = head.scales[F::scale_of(sub, part)];
+    }
+    for (row, dot) in rows.iter().zip(dots) {
+        let quads = &row.quants.as_chunks::<4>().0.as_chunks::<STEPS>().0[sub];
+        let mut sum = *dot;
+        for (part, &scale) in scales.iter().enumerate().take(STEPS / F::STEPS_SUMMED) {
+            let mut pairs = _mm256_setzero_si256();
+            for step in part * F::STEPS_SUMMED..(part + 1) * F::STEPS_SUMMED {
+                let products = _mm256_maddubs_epi16(weights[step], broadcast(quads[step]));
+                pairs = _mm256_add_epi16(pairs, products);
+            }
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scale));
+        }
+        *dot = sum;
+    }
 }
 
 /// Two sums of activations in each lane.
@@ -205,142 +268,4 @@ fn add_block<F: Format>(sum: __m256, dot: __m256i, head: &Head, row: &SuperRow) 
     let offset = _mm256_mullo_epi32(shares, _mm256_set1_epi32(F::OFFSET));
     let dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(dot, offset));
     _mm256_add_ps(sum, _mm256_mul_ps(_mm256_mul_ps(head.d, scale), dot))
-}
-
-/// One block of a group, its elements as bytes.
-struct Panel {
-    /// Steps of the sub-blocks in order.
-    steps: [__m256i; SUB_BLOCKS * STEPS],
-    head: Head,
-}
-
-/// Products of 1 to [`PANELS`] groups with the rows of a tile, added to `sums`.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn panels<F: Format>(
-    groups: &[u8],
-    group_bytes: usize,
-    tile: &[SuperRow],
-    sums: &mut [[__m256; PANELS]],
-) {
-    let mut panels: [Panel; PANELS] = std::array::from_fn(|_| Panel::zeroed());
-    let num_groups = groups.len() / group_bytes;
-    for (block_id, rows) in tile.chunks_exact(sums.len()).enumerate() {
-        for (panel, group) in panels.iter_mut().zip(groups.chunks_exact(group_bytes)) {
-            let start = block_id * F::GROUP_BYTES;
-            prefetch_next::<F>(group, start, PANELS * group_bytes);
-            panel.unpack::<F>(&group[start..start + F::GROUP_BYTES]);
-        }
-        // An odd last panel is computed with the one after it, whose results are not used.
-        let panels = panels[..num_groups.next_multiple_of(2)].as_chunks::<2>().0;
-        for (id, panels) in panels.iter().enumerate() {
-            let at = 2 * id;
-            let (threes, rest) = rows.as_chunks::<PANEL_ROWS>();
-            let (sum_threes, sum_rest) = sums.as_chunks_mut::<PANEL_ROWS>();
-            for (rows, sums) in threes.iter().zip(sum_threes) {
-                two_panels::<F, PANEL_ROWS>(panels, rows, sums, at);
-            }
-            if let (Ok(rows), Ok(sums)) = (rest.try_into(), sum_rest.try_into()) {
-                last_rows::<F, 2>(panels, rows, sums, at);
-            } else if let ([row], [sums]) = (rest, sum_rest) {
-                last_rows::<F, 1>(
-                    panels,
-                    std::array::from_ref(row),
-                    std::array::from_mut(sums),
-                    at,
-                );
-            }
-        }
-    }
-}
-
-/// Fetches the block after the one at `start`, to be there when rows have passed this one; after
-/// the last, the first of the group that is `stride` bytes on.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn prefetch_next<F: Format>(group: &[u8], start: usize, stride: usize) {
-    let next = start + F::GROUP_BYTES;
-    let next = if next < group.len() { next } else { stride };
-    for line in (0..F::GROUP_BYTES).step_by(64) {
-        // An address past the end does no harm.
-        _mm_prefetch::<_MM_HINT_T0>(group.as_ptr().wrapping_add(next + line).cast());
-    }
-}
-
-/// [`two_panels`], not inlined: beside each other, one and two rows would be compiled as one loop
-/// that keeps its sums in memory.
-#[inline(never)]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn last_rows<F: Format, const R: usize>(
-    panels: &[Panel; 2],
-    rows: &[SuperRow; R],
-    sums: &mut [[__m256; PANELS]; R],
-    at: usize,
-) {
-    two_panels::<F, R>(panels, rows, sums, at);
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn two_panels<F: Format, const R: usize>(
-    panels: &[Panel; 2],
-    rows: &[SuperRow; R],
-    sums: &mut [[__m256; PANELS]; R],
-    at: usize,
-) {
-    let mut dots = [[_mm256_setzero_si256(); 2]; R];
-    for sub in 0..SUB_BLOCKS {
-        for part in 0..STEPS / F::STEPS_SUMMED {
-            let mut pairs = [[_mm256_setzero_si256(); 2]; R];
-            for i in 0..F::STEPS_SUMMED {
-                let step = sub * STEPS + part * F::STEPS_SUMMED + i;
-                let weights = [panels[0].steps[step], panels[1].steps[step]];
-                for (pairs, row) in pairs.iter_mut().zip(rows) {
-                    let x = quad(row, step);
-                    for (pairs, weights) in pairs.iter_mut().zip(weights) {
-                        let products = _mm256_maddubs_epi16(weights, x);
-                        *pairs = _mm256_add_epi16(*pairs, products);
-                    }
-                }
-            }
-            let scale = F::scale_of(sub, part);
-            for (dots, pairs) in dots.iter_mut().zip(pairs) {
-                for ((dot, pairs), panel) in dots.iter_mut().zip(pairs).zip(panels) {
-                    let scaled = _mm256_madd_epi16(pairs, panel.head.scales[scale]);
-                    *dot = _mm256_add_epi32(*dot, scaled);
-                }
-            }
-        }
-    }
-    for ((sums, dots), row) in sums.iter_mut().zip(dots).zip(rows) {
-        for ((sum, dot), panel) in sums[at..].iter_mut().zip(dots).zip(panels) {
-            *sum = add_block::<F>(*sum, dot, &panel.head, row);
-        }
-    }
-}
-
-impl Panel {
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn zeroed() -> Self {
-        Self { steps: [_mm256_setzero_si256(); SUB_BLOCKS * STEPS], head: Head::zeroed() }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn unpack<F: Format>(&mut self, block: &[u8]) {
-        assert!(block.len() == F::GROUP_BYTES);
-        let block: *const __m256i = block.as_ptr().cast();
-        // SAFETY: asserted above: a whole block of eight rows.
-        self.head = unsafe { F::head(block) };
-        let halves = self.steps.as_chunks_mut::<{ 4 * STEPS }>().0;
-        for (half, steps) in halves.iter_mut().enumerate() {
-            for step in 0..STEPS {
-                // SAFETY: as above; a half has four sub-blocks of eight steps.
-                let unpacked = unsafe { F::steps(block, half, step) };
-                for (sub, unpacked) in unpacked.into_iter().enumerate() {
-                    steps[sub * STEPS + step] = unpacked;
-                }
-            }
-        }
-    }
 }
