@@ -134,18 +134,21 @@ pub(crate) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
-/// `e^x` within 2 units in the last place, in operations that vectorize. 0 below -87.3, infinite
-/// above 88.7, NaN for NaN, and exactly 1 for 0.
+/// `e^x` within 2 units in the last place, in operations that vectorize: where it branched, loops
+/// around it would be compiled one element at a time. 0 below -87.3, infinite above 88.73, NaN for
+/// NaN, and exactly 1 for 0.
 ///
 /// Range reduction to `x = n ln 2 + r` with `|r| <= ln 2 / 2` and a polynomial in `r`, as in
 /// Cephes' `expf` (S. Moshier, <https://netlib.org/cephes/>).
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the integer in the low bits.
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    // Above, the factors below would wrap around; `e^89` is infinite already.
+    let capped = if x > 89.0 { 89.0 } else { x };
+    let shifted = capped * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     // ln 2 in two parts, so that n * LN_2_HIGH is exact.
-    let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
+    let r = (capped - n * 0.693_359_4) - n * -2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
     for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
         p = p * r + c;
@@ -156,11 +159,6 @@ pub(crate) fn exp(x: f32) -> f32 {
     let low = exponent >> 1;
     let power = |e: i32| f32::from_bits((e.wrapping_add(127) as u32) << 23);
     let result = y * power(low) * power(exponent.wrapping_sub(low));
-    if x < -87.3 {
-        0.0
-    } else if x > 88.72 {
-        f32::INFINITY
-    } else {
-        result
-    }
+    let mask = if x < -87.3 { 0 } else { u32::MAX };
+    f32::from_bits(result.to_bits() & mask)
 }

@@ -1,6 +1,6 @@
-//! Attention over one partition: scores of two keys and four heads at a time, then values weighted
-//! for four heads and sixteen elements at a time. Each sum has its own accumulator and runs over
-//! elements or positions in order, so grouping does not change its bits.
+//! Attention over one partition: scores of two keys and up to six heads at a time, then values
+//! weighted for as many heads and sixteen elements at a time. Each sum has its own accumulator and
+//! runs over elements or positions in order, so grouping does not change its bits.
 
 use std::arch::x86_64::*;
 
@@ -9,8 +9,14 @@ use crate::attention::{AttendArgs, PARTITION};
 use crate::floats::Floats;
 use crate::row::{self, LANES};
 
-/// Query heads that are computed together.
-const HEADS: usize = 4;
+/// Most query heads that are computed together: with two vectors each, twelve sums in registers.
+const HEADS: usize = 6;
+
+/// How many of `left` heads are computed together: no rest so small that it would wait for its own
+/// few sums.
+fn heads_of(left: usize) -> usize {
+    if left <= HEADS { left } else { 4 }
+}
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f32]) {
@@ -57,10 +63,13 @@ fn exponentiate(scores: &mut [f32]) -> (f32, f32) {
         }
     }
     let max = maxima.iter().fold(f32::NEG_INFINITY, |max, &lane| max.max(lane));
+    // One plain loop each, because together they would not be compiled to vectors.
+    for score in &mut *scores {
+        *score = row::exp(*score - max);
+    }
     let mut sums = [0f32; LANES];
-    for chunk in scores.chunks_exact_mut(LANES) {
+    for chunk in scores.chunks_exact(LANES) {
         for (sum, score) in sums.iter_mut().zip(chunk) {
-            *score = row::exp(*score - max);
             *sum += *score;
         }
     }
@@ -72,16 +81,21 @@ fn key_scores<E: Load>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
     let head_dim = args.shape.head_dim;
     for (run, first) in args.runs() {
         let keys = &keys[first..first + run.len() * head_dim];
-        for head in (0..args.num_heads).step_by(HEADS) {
+        let mut head = 0;
+        while head < args.num_heads {
             let queries = &args.queries[head * head_dim..];
             let scores = &mut scores[head * PARTITION..];
             let (start, scale) = (run.start, args.scale);
-            match args.num_heads - head {
+            let heads = heads_of(args.num_heads - head);
+            match heads {
                 1 => run_scores::<E, 1>(keys, queries, head_dim, scale, start, scores),
                 2 => run_scores::<E, 2>(keys, queries, head_dim, scale, start, scores),
                 3 => run_scores::<E, 3>(keys, queries, head_dim, scale, start, scores),
+                4 => run_scores::<E, 4>(keys, queries, head_dim, scale, start, scores),
+                5 => run_scores::<E, 5>(keys, queries, head_dim, scale, start, scores),
                 _ => run_scores::<E, HEADS>(keys, queries, head_dim, scale, start, scores),
             }
+            head += heads;
         }
     }
 }
@@ -104,7 +118,8 @@ fn run_scores<E: Load, const H: usize>(
         let other_id = if key_id + 1 < num_keys { key_id + 1 } else { key_id };
         let key = &keys[key_id * head_dim..(key_id + 1) * head_dim];
         let other = &keys[other_id * head_dim..(other_id + 1) * head_dim];
-        let mut sums = [_mm256_setzero_ps(); 8];
+        // Those of the first key, then those of the other.
+        let mut sums = [_mm256_setzero_ps(); 2 * LANES];
         for i in (0..head_dim).step_by(LANES) {
             // SAFETY: `head_dim` is a multiple of 8 and both keys have that many elements.
             let (k0, k1) =
@@ -113,14 +128,18 @@ fn run_scores<E: Load, const H: usize>(
                 // SAFETY: there are at least `H * head_dim` queries.
                 let q = unsafe { _mm256_loadu_ps(queries.as_ptr().add(head * head_dim + i)) };
                 sums[head] = _mm256_fmadd_ps(q, k0, sums[head]);
-                sums[HEADS + head] = _mm256_fmadd_ps(q, k1, sums[HEADS + head]);
+                sums[H + head] = _mm256_fmadd_ps(q, k1, sums[H + head]);
             }
         }
-        let dots = sum_lanes(sums);
+        let mut dots = [0f32; 2 * LANES];
+        let chunks = dots.as_chunks_mut::<LANES>().0.iter_mut().zip(sums.as_chunks().0);
+        for (dots, sums) in chunks.take((2 * H).div_ceil(LANES)) {
+            *dots = sum_lanes(*sums);
+        }
         for head in 0..H {
             scores[head * PARTITION + start + key_id] = dots[head] * scale;
-            scores[head * PARTITION + start + other_id] =
-                dots[if other_id == key_id { head } else { HEADS + head }] * scale;
+            // The same once more for an odd key.
+            scores[head * PARTITION + start + other_id] = dots[H + head] * scale;
         }
     }
 }
@@ -135,15 +154,20 @@ fn weigh_values<E: Load>(
     let head_dim = args.shape.head_dim;
     for (run, first) in args.runs() {
         let values = &values[first..first + run.len() * head_dim];
-        for head in (0..args.num_heads).step_by(HEADS) {
+        let mut head = 0;
+        while head < args.num_heads {
             let weights = &weights[head * PARTITION + run.start..];
             let weighted = &mut weighted[head * head_dim..];
-            match args.num_heads - head {
+            let heads = heads_of(args.num_heads - head);
+            match heads {
                 1 => weigh_run::<E, 1>(values, weights, head_dim, weighted),
                 2 => weigh_run::<E, 2>(values, weights, head_dim, weighted),
                 3 => weigh_run::<E, 3>(values, weights, head_dim, weighted),
+                4 => weigh_run::<E, 4>(values, weights, head_dim, weighted),
+                5 => weigh_run::<E, 5>(values, weights, head_dim, weighted),
                 _ => weigh_run::<E, HEADS>(values, weights, head_dim, weighted),
             }
+            head += heads;
         }
     }
 }
