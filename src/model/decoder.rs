@@ -10,7 +10,7 @@ use crate::model::weights::TensorMap;
 use crate::model::{CausalLm, Logits, ModelConfig, ModelError, ModelInput};
 use crate::ops::{
     ATTENTION_HEAD_DIM_MAX, Embedding, Linear, PagedBatch, PagedSeq, RmsNorm, Rotation, Weight,
-    add_rows, apply_rope, paged_attention, silu_mul, write_kv,
+    add_rows, apply_rope, paged_attention, write_kv,
 };
 
 /// A causal language model over weights on one device.
@@ -205,8 +205,7 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        let [gate, up] = Linear::forward_all([&self.gate, &self.up], x)?;
-        Ok(self.down.forward(&silu_mul(&gate, &up)?)?)
+        Ok(self.down.forward(&Linear::gated(&self.gate, &self.up, x)?)?)
     }
 }
 

@@ -15,6 +15,7 @@ use kernels::{Columns, Floats, KernelTable, LinearArgs};
 
 use super::parallel::{for_each, for_each_chunk, rows_per_chunk};
 use super::profile::timed;
+use super::rows::silu_mul;
 use super::storage::{f32_slice, f32_slice_mut};
 use super::weight::{Packed, Storage, Weight};
 
@@ -70,6 +71,19 @@ impl Linear {
             layers.iter().map(|layer| layer.forward(x)).collect::<Result<_>>()?
         };
         Ok(outputs.try_into().expect("one for each layer"))
+    }
+
+    /// `silu(gate x) * (up x)`, in one operation where it can be.
+    pub fn gated(gate: &Self, up: &Self, x: &Tensor) -> Result<Tensor> {
+        if let (
+            Self { matrix: Matrix::Packed(gate), bias: None },
+            Self { matrix: Matrix::Packed(up), bias: None },
+        ) = (gate, up)
+        {
+            return Packed::gated_products(gate, up, x);
+        }
+        let [gate, up] = Self::forward_all([gate, up], x)?;
+        silu_mul(&gate, &up)
     }
 
     fn add_bias(&self, y: Tensor) -> Result<Tensor> {
@@ -192,6 +206,29 @@ mod tests {
     use kernels::ROW_TILE;
 
     use super::*;
+
+    #[test]
+    fn gated_products_have_the_bits_of_products_and_gates_one_after_the_other() {
+        let (n, k, num_rows) = (77, 256, ROW_TILE + 5);
+        let of = |len: usize, step: usize| -> Vec<f32> {
+            (0..len).map(|i| ((i * step) % 1009) as f32 / 504.0 - 1.0).collect()
+        };
+        let layer = |step: usize, n: usize, dtype: GgmlDType| {
+            let weight = Tensor::from_vec(of(n * k, step), (n, k), &Device::Cpu).unwrap();
+            let weight = Weight::new(QTensor::quantize(&weight, dtype).unwrap()).unwrap();
+            Linear::new(&weight, None).unwrap()
+        };
+        let x = Tensor::from_vec(of(num_rows * k, 577), (num_rows, k), &Device::Cpu).unwrap();
+        for (first, second) in [(GgmlDType::Q4K, GgmlDType::Q6K), (GgmlDType::Q4_1, GgmlDType::Q5K)]
+        {
+            let (gate, up) = (layer(331, n, first), layer(353, n, second));
+            let apart = silu_mul(&gate.forward(&x).unwrap(), &up.forward(&x).unwrap()).unwrap();
+            let together = Linear::gated(&gate, &up, &x).unwrap();
+            assert_eq!(together.to_vec2::<f32>().unwrap(), apart.to_vec2::<f32>().unwrap());
+        }
+        let (gate, up) = (layer(331, n, GgmlDType::Q4K), layer(353, n + 8, GgmlDType::Q4K));
+        assert!(Linear::gated(&gate, &up, &x).is_err());
+    }
 
     /// Large enough for several chunks of weights and tiles of rows, none of them whole.
     #[test]

@@ -1,6 +1,8 @@
 //! Products with packed matrices: activations are rounded once, and the threads share the rows of
 //! all matrices that they are multiplied with.
 
+use std::cell::RefCell;
+
 use candle_core::{Device, Result, Storage, Tensor, bail};
 use kernels::{
     BLOCK_LEN, Columns, GROUP, KernelTable, PackedFormat, QuantizedLinearArgs, ROW_TILE, RowBlock,
@@ -40,6 +42,30 @@ impl Packed {
         }
         Ok(tensors.try_into().expect("one for each matrix"))
     }
+
+    /// `silu(gate x) * (up x)` for the rows of `x`, `[num_rows, k]`. Both products of a chunk of
+    /// columns are multiplied while they are in a near cache, and neither is ever whole in memory.
+    pub(super) fn gated_products(gate: &Self, up: &Self, x: &Tensor) -> Result<Tensor> {
+        let (num_rows, k) = x.dims2()?;
+        if gate.k != k || up.k != k || gate.n != up.n {
+            bail!("rows of {k} do not fit gates [{}, {}] of [{}, {}]", gate.n, gate.k, up.n, up.k)
+        }
+        let (storage, layout) = x.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { bail!("packed weights are on the CPU") };
+        let x = f32_slice(storage, layout)?;
+        let rows = timed(|| "rounding to 8 bits", || Rounded::new(x, k, &[gate, up]));
+        let name = || format!("{}, gated", name_of(&[gate, up]));
+        let product = timed(name, || rows.multiply_gated(gate, up, num_rows));
+        Tensor::from_vec(product, (num_rows, gate.n), &Device::Cpu)
+    }
+}
+
+/// Elements of a chunk of columns, 128 KiB: two of them fit the second-level cache.
+const GATED_LEN: usize = 32 * 1024;
+
+thread_local! {
+    /// Two chunks of columns: making them anew for each would cost as much as few rows do.
+    static GATED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 /// Activations as the matrices' formats want them; what none wants is empty.
@@ -75,31 +101,61 @@ impl Rounded {
             let columns = Columns::split(out, matrix.n, width).enumerate();
             columns.map(move |(index, columns)| (matrix, index * width, columns))
         });
-        let table = KernelTable::detect();
         for_each(columns, |(matrix, first, mut columns)| {
-            let weights = matrix.groups(first, columns.width());
-            match matrix.format {
-                PackedFormat::Blocks(format) => {
-                    let args =
-                        QuantizedLinearArgs { format, weights, rows: &self.blocks, k: matrix.k };
-                    table.quantized_linear(&args, &mut columns);
-                }
-                PackedFormat::Supers(format) => {
-                    let args = SuperLinearArgs { format, weights, rows: &self.supers, k: matrix.k };
-                    table.super_linear(&args, &mut columns);
-                }
-            }
+            self.multiply_columns(matrix, first, &mut columns);
         });
+    }
+
+    fn multiply_gated(&self, gate: &Packed, up: &Packed, num_rows: usize) -> Vec<f32> {
+        let mut products = vec![0f32; num_rows * gate.n];
+        let near = (GATED_LEN / num_rows.max(1)).max(1).next_multiple_of(PANEL);
+        let width = weights_per_chunk(gate).min(weights_per_chunk(up)).min(near);
+        let table = KernelTable::detect();
+        let columns = Columns::split(&mut products, gate.n, width).enumerate();
+        for_each(columns, |(index, mut out)| {
+            let width_here = out.width();
+            GATED.with_borrow_mut(|chunks| {
+                for (matrix, chunk) in [gate, up].into_iter().zip(&mut *chunks) {
+                    chunk.resize(num_rows * width_here, 0.0);
+                    for mut columns in Columns::split(chunk, width_here, width_here) {
+                        self.multiply_columns(matrix, index * width, &mut columns);
+                    }
+                }
+                let [gates, ups] = chunks.each_ref().map(|chunk| chunk.chunks_exact(width_here));
+                for (row, (gate, up)) in gates.zip(ups).enumerate() {
+                    table.silu_mul(gate, up, out.row(row));
+                }
+            });
+        });
+        products
+    }
+
+    /// Products of the rows with the weight rows from `first` on.
+    fn multiply_columns(&self, matrix: &Packed, first: usize, columns: &mut Columns<'_>) {
+        let table = KernelTable::detect();
+        let weights = matrix.groups(first, columns.width());
+        match matrix.format {
+            PackedFormat::Blocks(format) => {
+                let args = QuantizedLinearArgs { format, weights, rows: &self.blocks, k: matrix.k };
+                table.quantized_linear(&args, columns);
+            }
+            PackedFormat::Supers(format) => {
+                let args = SuperLinearArgs { format, weights, rows: &self.supers, k: matrix.k };
+                table.super_linear(&args, columns);
+            }
+        }
     }
 }
 
+/// Weight rows that kernels multiply together.
+const PANEL: usize = 4 * GROUP;
+
 /// Weight rows that a thread takes at a time: few enough that they stay in the second-level cache
 /// while the tiles of activations pass and that no thread waits long for the last one, and not so
-/// few that taking them shows. The kernel makes panels of 32 rows.
+/// few that taking them shows.
 fn weights_per_chunk(matrix: &Packed) -> usize {
     const BYTES_MAX: usize = 256 * 1024;
     const CHUNKS_PER_THREAD: usize = 4;
-    const PANEL: usize = 4 * GROUP;
     let share = matrix.n / (CHUNKS_PER_THREAD * num_threads());
     share.min(BYTES_MAX / matrix.row_bytes()).max(1).next_multiple_of(PANEL)
 }
