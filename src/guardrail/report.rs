@@ -13,8 +13,9 @@ use crate::guardrail::definition::{
 };
 use crate::guardrail::detect::{Finding, Source};
 use crate::guardrail::grounding::Grounding;
-use crate::guardrail::guard::{Direction, Guardrail, OutputScope};
+use crate::guardrail::guard::{Direction, Guardrail, OutputScope, Rule};
 use crate::guardrail::learned::{Category, Confidence, ContentScores};
+use crate::guardrail::topic::Sentence;
 use crate::limits;
 
 /// Collects what one text, or one answer as it streams, is found to hold.
@@ -129,9 +130,14 @@ impl Report {
             true => &mut self.lexical,
             false => &mut self.topics,
         };
-        for ((topic, rule), known) in guardrail.topics.iter().zip(known) {
-            if rule.at(self.direction).is_some() {
-                *known = known.max(topic.score(skeleton));
+        let asked = |((_, rule), _): &(&(_, Rule), _)| rule.at(self.direction).is_some();
+        let mut topics: Vec<_> = guardrail.topics.iter().zip(known).filter(asked).collect();
+        if topics.is_empty() {
+            return self.blocks(guardrail);
+        }
+        for sentence in Sentence::of(skeleton) {
+            for ((topic, _), known) in &mut topics {
+                **known = known.max(topic.score(&sentence));
             }
         }
         self.blocks(guardrail)
