@@ -25,6 +25,8 @@ pub(super) struct Subject<'a> {
     pub(super) key_id: &'a str,
     pub(super) operation: &'static str,
     pub(super) direction: Direction,
+    /// All of it was judged; not of an answer that was given up.
+    pub(super) is_complete: bool,
 }
 
 #[derive(Serialize)]
@@ -38,6 +40,7 @@ struct Line<'a> {
     guardrail_id: &'a str,
     guardrail_version: &'a str,
     direction: &'static str,
+    completed: bool,
     action: Intervention,
     fired: Vec<LineFired<'a>>,
 }
@@ -81,6 +84,7 @@ impl AuditLog {
                 guardrail_id: &guardrail.guardrail_id,
                 guardrail_version: &guardrail.guardrail_version,
                 direction: subject.direction.name(),
+                completed: subject.is_complete,
                 action: assessment.intervention(),
                 fired: fired.iter().map(|it| line_fired(it, with_text)).collect(),
             };

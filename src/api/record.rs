@@ -19,7 +19,7 @@ use crate::api::openai::{self, OpenAiError};
 use crate::api::refusal::{FailureCode, Refusal};
 use crate::guardrail::{Assessment, Direction};
 use crate::keys::Admission;
-use crate::pipeline::{ChatRequest, ChatSummary, GuardrailTrace, TokenMeter};
+use crate::pipeline::{ChatRequest, ChatSummary, GuardrailObserver, GuardrailTrace, TokenMeter};
 
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) Arc<str>);
@@ -185,8 +185,13 @@ impl Record {
     }
 
     /// Marks what the pipeline is asked as the owner's: it shares nothing with requests of others,
-    /// and its tokens are counted.
-    pub(super) fn mark(&self, request: &mut ChatRequest) {
+    /// its tokens are counted, and what its guardrail finds is noted.
+    pub(super) fn mark(self: &Arc<Self>, request: &mut ChatRequest) {
+        if let Some(guarding) = &mut request.guarding {
+            let record = Arc::clone(self);
+            let observer = GuardrailObserver::new(move |trace| record.guarded(trace));
+            guarding.observer = Some(observer);
+        }
         if let Some(owner) = &self.owner {
             request.tenant = Some(Arc::clone(owner.principal.key_id()));
             request.meter = Some(Arc::clone(&owner.meter));
@@ -207,20 +212,26 @@ impl Record {
     }
 
     /// What a guardrail found around a model.
-    pub(super) fn guarded(&self, trace: &GuardrailTrace) {
+    fn guarded(&self, trace: &GuardrailTrace) {
         for (direction, assessment) in trace.assessments() {
-            self.judged(direction, assessment);
+            let is_complete = trace.is_complete || direction == Direction::Input;
+            self.note(direction, assessment, is_complete);
         }
     }
 
     /// What a guardrail found in a text.
     pub(super) fn judged(&self, direction: Direction, assessment: &Assessment) {
+        self.note(direction, assessment, true);
+    }
+
+    fn note(&self, direction: Direction, assessment: &Assessment, is_complete: bool) {
         self.metrics.observe_guardrail(direction, assessment);
         let subject = Subject {
             request_id: &self.request_id.0,
             key_id: self.principal().map_or("", |principal| principal.key_id()),
             operation: self.operation.name(),
             direction,
+            is_complete,
         };
         self.audit.write(&subject, assessment);
     }

@@ -23,6 +23,23 @@ pub struct Guarding {
     pub is_whole: bool,
     /// Also look at what the model thinks.
     pub reasoning: bool,
+    pub observer: Option<GuardrailObserver>,
+}
+
+/// Is told once what a guardrail found, when the answer ends or is given up.
+#[derive(Clone)]
+pub struct GuardrailObserver(Arc<dyn Fn(&GuardrailTrace) + Send + Sync>);
+
+impl GuardrailObserver {
+    pub fn new(observe: impl Fn(&GuardrailTrace) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observe))
+    }
+}
+
+impl std::fmt::Debug for GuardrailObserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GuardrailObserver")
+    }
 }
 
 /// A piece of the input.
@@ -50,11 +67,14 @@ pub struct GuardrailTrace {
     /// The answer's text as the model wrote it, where a guardrail changed or blocked it. A client
     /// that asks for the trace may see it, as Bedrock has it.
     pub model_output: Option<String>,
+    /// The answer came to its end. Of another one, what follows the last assessment is unknown.
+    pub is_complete: bool,
 }
 
 impl GuardrailTrace {
     fn of(guardrail_id: String) -> Self {
-        Self { guardrail_id, input: None, outputs: Vec::new(), model_output: None }
+        let (outputs, model_output) = (Vec::new(), None);
+        Self { guardrail_id, input: None, outputs, model_output, is_complete: false }
     }
 
     /// What was judged and how, in the order of judging.
@@ -136,6 +156,17 @@ impl Stretch {
     }
 }
 
+/// Also of a request that was refused after its input was judged, that failed, or whose client went
+/// away.
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if let Some((_, guard)) = self.current.take() {
+            self.trace.outputs.push(guard.into_assessment());
+        }
+        self.tell();
+    }
+}
+
 /// Stands between the model's events and the client.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -175,11 +206,11 @@ impl Gate {
     pub(super) fn block_input(&mut self, message: String) {
         self.is_blocked = true;
         self.ready.push_back(ChatEvent::Text(message));
-        self.ready.push_back(ChatEvent::Finished(ChatSummary {
+        self.finish(ChatSummary {
             stop_reason: StopReason::GuardrailIntervened,
             usage: Usage::default(),
             timing: Timing::default(),
-        }));
+        });
     }
 
     pub(super) fn take(&mut self) -> Option<ChatEvent> {
@@ -232,6 +263,14 @@ impl Gate {
             _ => StopReason::GuardrailIntervened,
         };
         self.ready.push_back(ChatEvent::Finished(ChatSummary { stop_reason, ..summary }));
+        self.trace.is_complete = true;
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        if let Some(GuardrailObserver(observe)) = self.guarding.observer.take() {
+            observe(&self.trace);
+        }
     }
 
     fn stretch(&self, stretch: Stretch) -> Result<StreamGuard, CannotMask> {

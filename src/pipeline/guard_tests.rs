@@ -34,6 +34,7 @@ fn request(content: &str, is_whole: bool) -> ChatRequest {
         scope: OutputScope::Interventions,
         is_whole,
         reasoning: true,
+        observer: None,
     };
     ChatRequest {
         guarding: Some(guarding),

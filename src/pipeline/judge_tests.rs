@@ -63,6 +63,7 @@ async fn answer(pipeline: &Pipeline, guardrail: &Arc<Guardrail>, content: &str) 
         scope: OutputScope::Interventions,
         is_whole: false,
         reasoning: false,
+        observer: None,
     };
     let request = ChatRequest {
         guarding: Some(guarding),

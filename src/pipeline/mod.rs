@@ -46,7 +46,7 @@ pub use crate::chat::{
     ToolSpec,
 };
 pub use crate::engine::{EngineStats, GenerationError, Priority, SubmitError};
-pub use guard::{GuardedText, Guarding, GuardrailTrace};
+pub use guard::{GuardedText, Guarding, GuardrailObserver, GuardrailTrace};
 pub use judge::{ModelJudge, consulting};
 pub use request::{
     ChatEvent, ChatRequest, ChatSummary, Input, OutputFormat, ReasoningFormat, SamplingOverrides,

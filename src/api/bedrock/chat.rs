@@ -1,5 +1,7 @@
 //! What all operations of a model do: find it, read and parse the body, run the pipeline.
 
+use std::sync::Arc;
+
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use tokio::task::spawn_blocking;
@@ -45,7 +47,7 @@ pub(super) async fn pipeline(
 /// The request becomes the one of the client whose record this is.
 pub(super) async fn run(
     app: &App,
-    record: &Record,
+    record: &Arc<Record>,
     model_id: &ModelId,
     mut request: ChatRequest,
 ) -> Result<ChatStream, BedrockError> {

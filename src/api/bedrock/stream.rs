@@ -83,7 +83,6 @@ async fn write(
         frame = match event {
             ChatEvent::Finished(summary) => {
                 if let Some(trace) = chat.take_guardrail_trace() {
-                    record.guarded(&trace);
                     encoder.traced(&trace);
                 }
                 let frame = encoder.finish(&summary, record.elapsed());

@@ -183,6 +183,7 @@ impl GuardrailChoice {
             },
             is_whole: !self.is_stream,
             reasoning: shared.options.guard_reasoning,
+            observer: None,
         })
     }
 

@@ -48,16 +48,13 @@ pub(super) async fn start(
     let Wanted { mut prompts, n, guardrail } = wanted;
     let model = app.shared().resolve(record, model)?;
     for prompt in &mut prompts {
-        record.mark(prompt);
-    }
-    if let Some(guardrail) = &guardrail {
-        for prompt in &mut prompts {
+        if let Some(guardrail) = &guardrail {
             guardrail.guard(app.shared(), prompt)?;
         }
+        record.mark(prompt);
     }
     let pipeline = model.pipeline(app.shared().options.model_load_wait).await?;
-    let choices = Choices::start(&pipeline, prompts, n, guardrail).await?;
-    Ok(choices.recorded_in(Arc::clone(record)))
+    Choices::start(&pipeline, prompts, n, guardrail).await
 }
 
 /// All choices to their ends.

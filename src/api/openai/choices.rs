@@ -1,7 +1,5 @@
 //! The answers to one request, generated side by side.
 
-use std::sync::Arc;
-
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, select_all, unfold};
 use serde_json::{Map, Value};
@@ -10,7 +8,6 @@ use tokio::sync::watch;
 use crate::api::guardrail::GuardrailChoice;
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::fields::seed_of_choice;
-use crate::api::record::Record;
 use crate::guardrail::Assessment;
 use crate::pipeline::{
     ChatEvent, ChatRequest, ChatStream, ChatSummary, GuardrailTrace, Pipeline, StopReason, Timing,
@@ -38,8 +35,6 @@ pub(super) struct Choices {
     guardrail: Option<GuardrailChoice>,
     /// What the guardrail found in the choices that have ended.
     traces: Vec<GuardrailTrace>,
-    /// Where what it found is noted.
-    record: Option<Arc<Record>>,
 }
 
 /// A choice before and after the engine has it.
@@ -78,11 +73,7 @@ impl Choices {
         let events = select_all(choices.map(|(choice, progress)| {
             unfold(progress, Progress::next).map(move |event| (choice, event)).boxed()
         }));
-        Ok(Self { events, ended, per_prompt: n, guardrail, traces: Vec::new(), record: None })
-    }
-
-    pub(super) fn recorded_in(self, record: Arc<Record>) -> Self {
-        Self { record: Some(record), ..self }
+        Ok(Self { events, ended, per_prompt: n, guardrail, traces: Vec::new() })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -95,9 +86,6 @@ impl Choices {
         let (choice, (event, trace)) = self.events.next().await?;
         if let Ok(ChatEvent::Finished(summary)) = &event {
             self.ended[choice] = Some(summary.clone());
-        }
-        if let Some((record, trace)) = self.record.as_ref().zip(trace.as_ref()) {
-            record.guarded(trace);
         }
         let told = self.guardrail.as_ref().zip(trace.as_ref());
         let guardrail = told.map(|(guardrail, trace)| guardrail.members(trace)).unwrap_or_default();

@@ -1,14 +1,20 @@
 //! Guardrails over the wire: by themselves, and around a model.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::api::tests::TestServer;
 use crate::api::tests::client::events;
 use crate::api::{App, AuditLog};
+use crate::chat::fixture;
 use crate::guardrail::Guardrails;
-use crate::pipeline::testing::saying;
+use crate::model::toy::ToyReply;
+use crate::pipeline::testing::{answer_ids, num_written, saying, scripted};
 
 async fn server(answer: &str) -> TestServer {
     TestServer::start_app(saying(answer), |app| app.with_guardrails(Guardrails::built_in())).await
@@ -119,8 +125,8 @@ async fn what_fired_is_counted_and_recorded_and_no_text_is() {
         }
         assert_eq!(lines[0]["fired"], json!([fired]));
         assert_eq!(
-            (&lines[0]["operation"], &lines[0]["guardrail_id"]),
-            (&json!("Converse"), &json!("default"))
+            (&lines[0]["operation"], &lines[0]["guardrail_id"], &lines[0]["completed"]),
+            (&json!("Converse"), &json!("default"), &json!(true))
         );
         assert!(lines[0]["request_id"].as_str().is_some_and(|id| id.len() == 36));
         assert_eq!(lines.iter().any(|it| it.to_string().contains("AKIA")), with_text);
@@ -136,6 +142,71 @@ async fn what_fired_is_counted_and_recorded_and_no_text_is() {
         ] {
             assert!(metrics.contains(line), "{line} is not in\n{metrics}");
         }
+    }
+}
+
+/// Whatever the protocol: what had been found by then is known.
+#[tokio::test]
+async fn what_a_client_leaves_behind_is_counted_and_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let audit = AuditLog::open(&path, false).unwrap();
+    let begun = answer_ids("Hm.</think>call 13800138000 now. ");
+    let pipeline = scripted(move |step| {
+        // Slow enough that nobody leaves after its end.
+        std::thread::sleep(Duration::from_millis(3));
+        let begun = &begun[..begun.len() - 1];
+        let next = begun.get(num_written(step)).copied();
+        ToyReply::Token(next.unwrap_or(fixture::byte_id(b'a')))
+    });
+    let app = |app: App| app.with_guardrails(Guardrails::built_in()).with_audit_log(audit);
+    let server = TestServer::start_app(pipeline, app).await;
+    let chat = json!({ "model": "toy", "stream": true, "max_tokens": 1_900,
+                       "messages": [{ "role": "user", "content": "mail me@example.com" }] });
+    for (number, (path_of, body)) in [
+        ("/model/toy/converse-stream", ask("mail me@example.com")),
+        ("/v1/chat/completions", chat.to_string()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "POST {path_of} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             x-amzn-bedrock-guardrailidentifier: default\r\n\
+             x-amzn-bedrock-guardrailversion: 1\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&seen).contains("{PHONE}") {
+            let len = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(len, 0, "{path_of}: {}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&buffer[..len]);
+        }
+        drop(stream);
+        server.assert_idle().await;
+
+        let mut lines: Vec<Value> = Vec::new();
+        for _ in 0..1_000 {
+            let text = std::fs::read_to_string(&path).unwrap();
+            lines = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+            if lines.len() > 2 * number + 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let told = |line: &Value| {
+            let fired = line["fired"][0]["name"].clone();
+            json!([line["direction"], fired, line["completed"]])
+        };
+        let told: Vec<Value> = lines[2 * number..].iter().map(told).collect();
+        let expected = [json!(["INPUT", "EMAIL", true]), json!(["OUTPUT", "PHONE", false])];
+        assert_eq!(told, expected, "{path_of}");
+        let metrics = String::from_utf8(server.get("/metrics").await.body.to_vec()).unwrap();
+        let line = "outcrop_guardrail_detections_total{guardrail=\"default\",policy=\"pii\",\
+                    type=\"PHONE\",action=\"ANONYMIZED\"}";
+        assert!(metrics.contains(&format!("{line} {}", number + 1)), "{path_of}: {metrics}");
     }
 }
 

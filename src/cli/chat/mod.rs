@@ -76,6 +76,7 @@ impl RequestOptions {
             scope: OutputScope::Interventions,
             is_whole: false,
             reasoning: true,
+            observer: None,
         });
         ChatRequest {
             guarding,

@@ -122,9 +122,7 @@ impl DraftModel {
         let num_tokens = sequence.num_tokens();
         let num_computed = match sequence.guesses.draft_progress {
             DraftProgress::Never => return None,
-            // More guesses may have come true than were verified. The last token is computed again,
-            // since its logits are needed.
-            DraftProgress::At(num_computed) => num_computed.min(num_tokens - 1),
+            DraftProgress::At(num_computed) => num_computed,
             DraftProgress::Unknown => {
                 let mut num_blocks = 0;
                 while num_blocks < (num_tokens - 1) / block_size {

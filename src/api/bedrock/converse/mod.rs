@@ -47,7 +47,6 @@ async fn answer_at_once(
     let summary = collect(&app, &mut chat, |delta| blocks.push(delta)).await?;
     let mut answer = whole_answer(blocks, &summary, &options, record.elapsed());
     if let Some((choice, trace)) = options.guardrail.as_ref().zip(chat.take_guardrail_trace()) {
-        record.guarded(&trace);
         answer.trace = converse_trace(choice, &trace);
     }
     record.finished(summary);
@@ -89,7 +88,7 @@ async fn answer_as_written(
 
 async fn start(
     app: &App,
-    record: &Record,
+    record: &Arc<Record>,
     model_id: &ModelId,
     (request, is_stream): (Request, bool),
 ) -> Result<(ChatStream, Options), BedrockError> {

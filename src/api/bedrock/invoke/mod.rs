@@ -48,7 +48,6 @@ async fn answer_at_once(
     let summary = chat::collect(&app, &mut chat, |event| events.push(event)).await?;
     let usage = TokenUsage::new(summary.usage, false);
     if let Some(trace) = chat.take_guardrail_trace() {
-        record.guarded(&trace);
         answer.traced(&trace);
     }
     let mut response = json_answer(&answer.whole(events, &summary));
@@ -86,7 +85,7 @@ async fn answer_as_written(
 
 async fn start(
     app: &App,
-    record: &Record,
+    record: &Arc<Record>,
     model_id: &ModelId,
     request: Request,
     is_stream: bool,
