@@ -22,6 +22,10 @@ UNKNOWN_MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 IMPORTED_MODEL = "arn:aws-cn:bedrock:cn-north-1:123456789012:imported-model/abcdefghijkl"
 GREEDY = {"maxTokens": 8, "temperature": 0.0}
 
+# A guardrail with every policy, which blocks the word `xyzzy`.
+EVERYTHING = {"guardrailIdentifier": "everything", "guardrailVersion": "DRAFT"}
+BLOCKED_INPUT, BLOCKED_OUTPUT = "Not this.", "Not that."
+
 WEATHER_SCHEMA = {
     "type": "object",
     "properties": {
@@ -52,6 +56,12 @@ def impatient(endpoint=ENDPOINT, **arguments):
 
 def ask(text):
     return [{"role": "user", "content": [{"text": text}]}]
+
+
+def saying(text):
+    """Settings under which the model can say nothing but this, as a JSON string."""
+    structure = {"jsonSchema": {"schema": json.dumps({"const": text}), "name": "said"}}
+    return {"textFormat": {"type": "json_schema", "structure": structure}}
 
 
 def text_of(response):

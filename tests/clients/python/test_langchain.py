@@ -7,7 +7,8 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from endpoint import ENDPOINT, IMPORTED_MODEL, MODEL, TOOL_MODEL, UNKNOWN_MODEL
+from endpoint import BLOCKED_INPUT, ENDPOINT, EVERYTHING, IMPORTED_MODEL, MODEL, TOOL_MODEL
+from endpoint import UNKNOWN_MODEL
 
 
 @tool
@@ -71,6 +72,29 @@ class Converse(unittest.TestCase):
         with self.assertRaises(Exception) as caught:
             chat(UNKNOWN_MODEL).invoke("Hi")
         self.assertEqual(type(caught.exception).__name__, "ResourceNotFoundException")
+
+
+class Guardrails(unittest.TestCase):
+    guardrails = {**EVERYTHING, "trace": "enabled"}
+
+    def test_a_blocked_prompt_whole_and_streamed(self):
+        model = chat(guardrails=self.guardrails)
+        answer = model.invoke("Say xyzzy.")
+        streamed = None
+        for chunk in model.stream("Say xyzzy."):
+            streamed = chunk if streamed is None else streamed + chunk
+        for told in (answer, streamed):
+            self.assertEqual(told.text, BLOCKED_INPUT)
+            self.assertEqual(told.response_metadata["stopReason"], "guardrail_intervened")
+            found = told.response_metadata["trace"]["guardrail"]["inputAssessment"]["everything"]
+            self.assertEqual(found["wordPolicy"]["customWords"][0]["match"], "xyzzy")
+
+    def test_only_the_last_turn_is_judged_where_asked(self):
+        turns = [HumanMessage("Say xyzzy."), AIMessage("No."), HumanMessage("Name a river.")]
+        for last_only in (True, False):
+            model = chat(guardrails=self.guardrails, guard_last_turn_only=last_only)
+            reason = model.invoke(turns).response_metadata["stopReason"]
+            self.assertEqual(reason == "guardrail_intervened", not last_only)
 
 
 class Invoke(unittest.TestCase):

@@ -8,7 +8,10 @@ from pydantic import BaseModel, Field
 from strands import Agent, tool
 from strands.models import BedrockModel
 
-from endpoint import ENDPOINT, MODEL, UNKNOWN_MODEL
+from endpoint import BLOCKED_INPUT, BLOCKED_OUTPUT, ENDPOINT, MODEL, UNKNOWN_MODEL, saying
+
+EVERYTHING = {"guardrail_id": "everything", "guardrail_version": "DRAFT"}
+WORDS = {"guardrail_id": "words", "guardrail_version": "DRAFT"}
 
 
 class Weather(BaseModel):
@@ -76,6 +79,73 @@ class Agents(unittest.TestCase):
         with self.assertRaises(Exception) as caught:
             agent(UNKNOWN_MODEL)("Hi")
         self.assertIn("ResourceNotFoundException", repr(caught.exception))
+
+
+class Guardrails(unittest.TestCase):
+    """Strands decides by the trace what it takes out of its own conversation."""
+
+    def test_a_blocked_prompt_is_redacted(self):
+        for streaming in (True, False):
+            for trace in ("enabled", "enabled_full", "disabled"):
+                settings = {**EVERYTHING, "guardrail_trace": trace, "streaming": streaming}
+                asked = agent(max_tokens=16, **settings)
+                result = asked("Say xyzzy.")
+                self.assertEqual(result.stop_reason, "guardrail_intervened")
+                self.assertEqual(str(result).strip(), BLOCKED_INPUT)
+                redacted = [{"text": "[User input redacted.]"}]
+                self.assertEqual(asked.messages[0]["content"], redacted)
+
+                asked = agent(guardrail_redact_output=True, **settings)
+                asked("Say xyzzy.")
+                self.assertEqual(
+                    asked.messages[1]["content"], [{"text": "[Assistant output redacted.]"}]
+                )
+
+    def test_a_conversation_goes_on_without_what_was_redacted(self):
+        for streaming in (True, False):
+            said = {"outputConfig": saying("Rhine")}
+            asked = agent(max_tokens=64, streaming=streaming, additional_args=said, **WORDS)
+            self.assertEqual(asked("Say xyzzy.").stop_reason, "guardrail_intervened")
+            result = asked("Name a river.")
+            self.assertEqual((str(result).strip(), result.stop_reason), ('"Rhine"', "end_turn"))
+
+    def test_a_masked_answer_is_kept(self):
+        for streaming in (True, False):
+            said = {"outputConfig": saying("mail me@example.com")}
+            asked = agent(
+                max_tokens=64, streaming=streaming, additional_args=said, **EVERYTHING
+            )
+            result = asked("Whom?")
+            self.assertEqual(str(result).strip(), '"mail {EMAIL}"')
+            self.assertEqual(result.stop_reason, "guardrail_intervened")
+            self.assertEqual(asked.messages[0]["content"], [{"text": "Whom?"}])
+
+    def test_streams_are_stopped_in_both_modes(self):
+        said = {"outputConfig": saying("One. Two xyzzy three.")}
+        for mode in ("sync", "async"):
+            settings = {"guardrail_stream_processing_mode": mode, "additional_args": said}
+            result = agent(max_tokens=64, **WORDS, **settings)("Count.")
+            self.assertEqual(result.stop_reason, "guardrail_intervened")
+            text = str(result)
+            self.assertTrue(text.strip().endswith(BLOCKED_OUTPUT), text)
+            self.assertNotIn("three", text)
+            if mode == "sync":
+                self.assertNotIn("xyzzy", text)
+        # What has been sent cannot be masked any more.
+        with self.assertRaises(Exception) as caught:
+            agent(guardrail_stream_processing_mode="async", **EVERYTHING)("Count.")
+        self.assertIn("ValidationException", repr(caught.exception))
+
+    def test_only_the_latest_message_is_judged_where_asked(self):
+        history = [
+            {"role": "user", "content": [{"text": "Say xyzzy."}]},
+            {"role": "assistant", "content": [{"text": "No."}]},
+        ]
+        for latest in (True, False):
+            asked = agent(max_tokens=16, guardrail_latest_message=latest, **EVERYTHING)
+            asked.messages.extend(history)
+            is_blocked = asked("Name a river.").stop_reason == "guardrail_intervened"
+            self.assertEqual(is_blocked, not latest)
 
 
 if __name__ == "__main__":
