@@ -122,7 +122,9 @@ impl DraftModel {
         let num_tokens = sequence.num_tokens();
         let num_computed = match sequence.guesses.draft_progress {
             DraftProgress::Never => return None,
-            DraftProgress::At(num_computed) => num_computed,
+            // More guesses may have come true than were verified. The last token is computed again,
+            // since its logits are needed.
+            DraftProgress::At(num_computed) => num_computed.min(num_tokens - 1),
             DraftProgress::Unknown => {
                 let mut num_blocks = 0;
                 while num_blocks < (num_tokens - 1) / block_size {
