@@ -107,8 +107,27 @@ fn templates_are_handed_tools_as_jinja2_hands_them_over() {
     }
 }
 
+/// R1's template is handed calls and results as texts, which are those that it would have written.
+#[test]
+fn calls_and_results_are_written_as_r1s_template_writes_them() {
+    let conversations: Vec<Value> = json("deepseek_tool_conversations.json");
+    let rendered: Vec<String> = json("deepseek_tool_rendered.json");
+    let source = fs::read_to_string(golden("templates/deepseek-r1-distill.jinja")).unwrap();
+    let [bos, eos] = [fixture::BOS, fixture::EOS].map(|token| Some(token.to_owned()));
+    let template = ChatTemplate::new(&source, &fixture::tokenizer(), bos, eos).unwrap();
+    assert_eq!(conversations.len(), rendered.len());
+    for (index, (conversation, expected)) in conversations.iter().zip(&rendered).enumerate() {
+        let messages = conversation["messages"].as_array().unwrap();
+        let messages: Vec<Message> = messages.iter().map(tool_message).collect();
+        let input = TemplateInput { messages: &messages, tools: &[], add_generation_prompt: true };
+        let prompt = template.render(&input).unwrap();
+        assert_eq!(&sha256(&prompt.text()), expected, "conversation {index}");
+    }
+}
+
+/// Arguments are JSON, or a text of it.
 fn tool_message(value: &Value) -> Message {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let role = match value["role"].as_str().unwrap() {
         "tool" => Role::Tool,
         role => message(&Turn { role: role.to_owned(), content: String::new() }).role,
@@ -117,7 +136,8 @@ fn tool_message(value: &Value) -> Message {
     message.tool_call_id = value.get("tool_call_id").map(text);
     for call in value["tool_calls"].as_array().into_iter().flatten() {
         let (name, arguments) = (text(&call["function"]["name"]), &call["function"]["arguments"]);
-        let call = ToolCall { id: text(&call["id"]), name, arguments: arguments.to_string() };
+        let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
+        let call = ToolCall { id: text(&call["id"]), name, arguments };
         message.tool_calls.push(call);
     }
     message
