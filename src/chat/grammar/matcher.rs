@@ -46,6 +46,8 @@ pub struct GrammarMatcher {
     completion: Option<VecDeque<u32>>,
     /// The room at which the way to the end is looked for again; 0 if none is ever found.
     room_to_check: usize,
+    /// What the last search for it took.
+    pub(super) num_queries: usize,
     num_tokens_min: usize,
 }
 
@@ -65,6 +67,7 @@ impl GrammarMatcher {
             allowed: None,
             completion: None,
             room_to_check: 0,
+            num_queries: 0,
             num_tokens_min: 0,
         };
         matcher.completion = matcher.completion_tokens()?;
@@ -84,6 +87,7 @@ impl GrammarMatcher {
             allowed: None,
             completion: self.completion.clone(),
             room_to_check: self.room_to_check,
+            num_queries: 0,
             num_tokens_min: self.num_tokens_min,
         }
     }
@@ -119,6 +123,12 @@ impl GrammarMatcher {
         }
         if self.completion.is_none() {
             self.completion = self.completion_tokens()?;
+            if self.completion.is_none() {
+                // Where none was found none is likely to be found behind the next token.
+                self.room_to_check = room - room.div_ceil(4);
+                self.consume(&[token])?;
+                return Ok(Some(token));
+            }
         }
         self.consume(&[token])?;
         let completion = self.completion_tokens()?;
@@ -133,11 +143,13 @@ impl GrammarMatcher {
     }
 
     /// While there is much more room than the way to the end takes, looking for it after every
-    /// token would be wasted work; one token rarely adds more to it than a whole answer takes.
+    /// token would be wasted work; one token rarely adds more to it than a whole answer takes. So
+    /// would it be where the search itself is long, since others wait for it.
     fn next_check(&self, room: usize, num_needed: usize) -> usize {
         let spare = room.saturating_sub(num_needed);
         let much = limits::COMPLETION_SPARE_TOKENS + 4 * self.num_tokens_min;
-        if spare > much { room - spare / 16 } else { room }
+        let pause = self.num_queries / limits::COMPLETION_QUERIES_PER_TOKEN;
+        room - if spare > much { pause.max(spare / 16) } else { pause.min(spare / 64) }
     }
 
     /// Goes on by text, whatever its tokens were.
@@ -175,16 +187,24 @@ impl GrammarMatcher {
         self.matcher.consume_tokens(tokens).map_err(|_| MatchError::NotAllowed)
     }
 
-    /// A short way to a valid end; `None` if it is not found.
+    /// A short way to a valid end; `None` if it is not found, or not soon enough.
     fn completion_tokens(&mut self) -> Result<Option<VecDeque<u32>>, MatchError> {
         let mut bytes = Vec::new();
+        self.num_queries = 0;
         let mut num_consumed = 0;
         let mut counts = [0u32; 256];
         let mut found = self.may_end();
-        while !found && bytes.len() < limits::COMPLETION_BYTES_MAX {
+        while !found
+            && bytes.len() < limits::COMPLETION_BYTES_MAX
+            && self.num_queries < limits::COMPLETION_QUERIES_MAX
+        {
+            self.num_queries += 1;
             let mut next = self.matcher.compute_ff_bytes();
             if next.is_empty() {
                 next.extend(self.byte_towards_the_end(&counts));
+            }
+            if bytes.len() + next.len() > limits::COMPLETION_BYTES_MAX {
+                break;
             }
             let consumed = next.iter().all(|&byte| {
                 let token = self.byte_tokens.0[usize::from(byte)];
@@ -218,20 +238,20 @@ impl GrammarMatcher {
         if self.may_follow(b'"') && [b'~', b'a'].iter().any(|&byte| self.may_follow(byte)) {
             return Some(b'"');
         }
-        let candidates: Vec<u8> = TOWARDS_THE_END.iter().copied().chain(0x80..=0xff).collect();
+        let mut candidates: Vec<u8> = TOWARDS_THE_END.iter().copied().chain(0x80..=0xff).collect();
         let often = |byte: u8| match byte {
             // As many close what as many have opened.
             b'}' | b']' => counts[usize::from(byte)] / limits::SCHEMA_DEPTH_MAX as u32,
             _ => counts[usize::from(byte)],
         };
-        let most = candidates.iter().map(|&byte| often(byte)).max().unwrap_or(0);
-        (0..=most).find_map(|count| {
-            let mut equals = candidates.iter().copied().filter(|&byte| often(byte) == count);
-            equals.find(|&byte| self.may_follow(byte))
+        candidates.sort_by_key(|&byte| often(byte));
+        candidates.into_iter().find(|&byte| {
+            self.num_queries < limits::COMPLETION_QUERIES_MAX && self.may_follow(byte)
         })
     }
 
     fn may_follow(&mut self, byte: u8) -> bool {
+        self.num_queries += 1;
         let token = self.byte_tokens.0[usize::from(byte)];
         token.is_some_and(|it| self.matcher.validate_tokens(&[it]).is_ok_and(|count| count == 1))
     }

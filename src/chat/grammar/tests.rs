@@ -41,6 +41,31 @@ fn walk(matcher: &mut GrammarMatcher, room: usize, mut seed: u64) -> Option<Stri
     matcher.may_end().then(|| String::from_utf8(text).ok()).flatten()
 }
 
+/// Others wait while the way to the end is looked for.
+#[test]
+fn the_way_to_the_end_is_looked_for_within_bounds() {
+    let compiler = compiler();
+    for regex in ["(.|\\n)*?x", "(a?){200}a{200}", "[^a]{3000}", "^(([a-z])+.)+[A-Z]([a-z])+$"] {
+        let mut matcher = compiler.compile(&GrammarSource::Regex(regex.to_owned())).unwrap();
+        let (mut searched, mut longest) = (0, 0);
+        let room = 400;
+        for written in 0..room {
+            let words = matcher.allowed().unwrap();
+            let mut ids = (0..end()).filter(|id| words[*id as usize / 32] >> (id % 32) & 1 == 1);
+            let Some(drawn) = ids.nth(written % 7) else { break };
+            let queries = std::mem::take(&mut matcher.num_queries);
+            longest = longest.max(queries);
+            searched += queries;
+            if matcher.accept(drawn, room - written - 1).unwrap().is_none() || matcher.must_end() {
+                break;
+            }
+        }
+        assert!(longest <= limits::COMPLETION_QUERIES_MAX + 4, "{regex}: {longest}");
+        let all = room * limits::COMPLETION_QUERIES_PER_TOKEN + 40 * limits::COMPLETION_QUERIES_MAX;
+        assert!(searched <= all, "{regex}: {searched} in all");
+    }
+}
+
 /// The keywords that [`schemas`] uses, as the specification has them.
 fn is_valid(schema: &Value, value: &Value) -> bool {
     if let Some(choices) = schema["enum"].as_array() {
