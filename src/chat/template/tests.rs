@@ -113,12 +113,14 @@ fn a_runaway_template_is_stopped() {
         "{% for a in range(100000) %}{{ messages[0].content }}{% endfor %}",
     ];
     for source in sources {
-        let started = Instant::now();
-        let stopped = render(source, &"text ".repeat(1000));
-        let elapsed = started.elapsed();
-        assert!(stopped.is_err(), "{source}");
-        // Some milliseconds when optimized.
-        assert!(elapsed < Duration::from_secs(2), "{source} took {elapsed:?}");
+        // The best of three: others may have the machine for a while.
+        let render = || {
+            let started = Instant::now();
+            assert!(render(source, &"text ".repeat(1000)).is_err(), "{source}");
+            started.elapsed()
+        };
+        let elapsed = (0..3).map(|_| render()).min().unwrap();
+        assert!(elapsed <= Duration::from_millis(50), "{source} took {elapsed:?}");
     }
 }
 
