@@ -1,5 +1,6 @@
 //! What all handlers share, and the table of routes.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::api::access::{self, Access, Principal};
@@ -39,6 +41,8 @@ pub struct App(Arc<Shared>);
 pub struct AppOptions {
     /// Requests wait this long for a model that is still loading.
     pub model_load_wait: Duration,
+    /// An answer that is not finished this long after its request came is given up.
+    pub request_timeout: Option<Duration>,
     /// Refuse reasoning in the history, as Bedrock does for DeepSeek-R1, where it is dropped
     /// otherwise.
     pub strict_reasoning: bool,
@@ -50,6 +54,7 @@ impl Default for AppOptions {
     fn default() -> Self {
         Self {
             model_load_wait: limits::MODEL_LOAD_WAIT_DEFAULT,
+            request_timeout: None,
             strict_reasoning: false,
             guard_reasoning: true,
         }
@@ -117,6 +122,11 @@ impl App {
     #[cfg(test)]
     pub(super) fn with_strict_reasoning(self, strict_reasoning: bool) -> Self {
         self.with(|shared| shared.options.strict_reasoning = strict_reasoning)
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_request_timeout(self, timeout: Duration) -> Self {
+        self.with(|shared| shared.options.request_timeout = Some(timeout))
     }
 
     #[cfg(test)]
@@ -194,6 +204,23 @@ impl Shared {
             record.belongs_to(principal, admission);
         }
         Ok(())
+    }
+
+    /// Resolves when an answer that is being written has to end, and says why.
+    pub(super) async fn out_of_time(&self, record: &Record) -> Refusal {
+        let timed_out = async {
+            match self.options.request_timeout {
+                Some(limit) => {
+                    sleep(limit.saturating_sub(record.elapsed())).await;
+                    Refusal::TimedOut { seconds: limit.as_secs() }
+                }
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.lifecycle.reached(Phase::Cut) => Refusal::Draining,
+            refusal = timed_out => refusal,
+        }
     }
 
     /// The model that a request names, noted in its record.

@@ -1,4 +1,4 @@
-//! Why a request was turned away before a model saw it, in no protocol's words.
+//! Why a request was turned away before a model saw it, or given up, in no protocol's words.
 
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ pub(super) enum Refusal {
     ModelNotReady,
     #[error("The server is shutting down. Try your request again.")]
     Draining,
+    #[error(
+        "The answer was not finished within the {seconds} s that a request has here."
+    )]
+    TimedOut { seconds: u64 },
     #[error(transparent)]
     Access(#[from] AccessRefusal),
     #[error("Too many requests: {0}. Wait and try again.")]
@@ -52,6 +56,7 @@ impl Refusal {
             | Self::ModelNotFound { .. }
             | Self::ModelNotReady
             | Self::Draining
+            | Self::TimedOut { .. }
             | Self::Access(_)
             | Self::ModelDenied => None,
         }

@@ -9,9 +9,7 @@ use tokio::task::spawn_blocking;
 use crate::api::app::{App, ModelId};
 use crate::api::bedrock::error::BedrockError;
 use crate::api::body;
-use crate::api::lifecycle::Phase;
 use crate::api::record::Record;
-use crate::api::refusal::Refusal;
 use crate::limits;
 use crate::pipeline::{ChatEvent, ChatRequest, ChatStream, ChatSummary, Pipeline};
 
@@ -58,6 +56,7 @@ pub(super) async fn run(
 /// Hands the whole answer to `push`, piece by piece.
 pub(super) async fn collect(
     app: &App,
+    record: &Record,
     chat: &mut ChatStream,
     mut push: impl FnMut(ChatEvent),
 ) -> Result<ChatSummary, BedrockError> {
@@ -73,6 +72,6 @@ pub(super) async fn collect(
     };
     tokio::select! {
         summary = all => summary,
-        () = app.shared().lifecycle.reached(Phase::Cut) => Err(Refusal::Draining.into()),
+        refusal = app.shared().out_of_time(record) => Err(refusal.into()),
     }
 }

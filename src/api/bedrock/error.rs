@@ -31,6 +31,8 @@ pub(in crate::api) enum BedrockError {
     #[error("{0}")]
     ModelError(String),
     #[error("{0}")]
+    ModelTimeout(String),
+    #[error("{0}")]
     ServiceUnavailable(String),
     #[error("{0}")]
     InternalServer(String),
@@ -75,6 +77,11 @@ impl BedrockError {
                 StatusCode::FAILED_DEPENDENCY,
                 "modelStreamErrorException",
             ),
+            Self::ModelTimeout(_) => shape(
+                "ModelTimeoutException",
+                StatusCode::REQUEST_TIMEOUT,
+                "modelStreamErrorException",
+            ),
             Self::ServiceUnavailable(_) => shape(
                 "ServiceUnavailableException",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -109,6 +116,7 @@ impl BedrockError {
             | Self::ResourceNotFound(_)
             | Self::Throttling(_)
             | Self::ModelNotReady
+            | Self::ModelTimeout(_)
             | Self::ServiceUnavailable(_)
             | Self::InternalServer(_)
             | Self::UnknownOperation(_)
@@ -124,6 +132,7 @@ impl BedrockError {
             Self::Validation(_)
             | Self::ResourceNotFound(_)
             | Self::ModelError(_)
+            | Self::ModelTimeout(_)
             | Self::InternalServer(_)
             | Self::UnknownOperation(_)
             | Self::AccessDenied(_)
@@ -162,6 +171,7 @@ impl From<Refusal> for BedrockError {
             Refusal::ModelNotFound { .. } => Self::ResourceNotFound(message),
             Refusal::ModelNotReady => Self::ModelNotReady,
             Refusal::Draining => Self::ServiceUnavailable(message),
+            Refusal::TimedOut { .. } => Self::ModelTimeout(message),
             Refusal::Access(refusal) => Self::NotLetIn(refusal),
             Refusal::KeyLimited(_) => Self::Throttling(message),
             Refusal::ModelDenied => Self::AccessDenied(message),
@@ -181,8 +191,13 @@ impl From<PipelineError> for BedrockError {
             PipelineError::Grammar { field: Some(field), error } => {
                 Self::Validation(format!("The value at `{field}` is not valid: {error}."))
             }
-            PipelineError::NoReasoning
-            | PipelineError::Unsupported(_)
+            PipelineError::NoReasoning => Self::Validation(
+                "This model writes no reasoning that could be limited. Remove \
+                 `outputConfig.effort`, or what limits it in `additionalModelRequestFields`, from \
+                 the request and try again."
+                    .to_owned(),
+            ),
+            PipelineError::Unsupported(_)
             | PipelineError::Tools(_)
             | PipelineError::Guardrail(_)
             | PipelineError::Grammar { field: None, .. }

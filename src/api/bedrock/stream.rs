@@ -16,9 +16,7 @@ use tokio::sync::mpsc::{self, Sender};
 use crate::api::app::App;
 use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::frame;
-use crate::api::lifecycle::Phase;
 use crate::api::record::Record;
-use crate::api::refusal::Refusal;
 use crate::limits;
 use crate::pipeline::{ChatEvent, ChatStream, ChatSummary, GuardrailTrace};
 
@@ -64,7 +62,7 @@ async fn write(
     (encoder, frames): (&mut impl Encoder, &Sender<Bytes>),
 ) {
     let mut frame = encoder.start();
-    let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
+    let mut out_of_time = std::pin::pin!(app.shared().out_of_time(record));
     loop {
         let written = frame.is_empty()
             || frames.send_timeout(frame.into(), app.shared().write_stall_timeout).await.is_ok();
@@ -73,9 +71,9 @@ async fn write(
         }
         let event = tokio::select! {
             event = chat.next() => event,
-            () = &mut cut => {
+            refusal = &mut out_of_time => {
                 // The reader may be gone too.
-                let _ = frames.try_send(exception(Refusal::Draining.into(), record));
+                let _ = frames.try_send(exception(refusal.into(), record));
                 return;
             }
         };

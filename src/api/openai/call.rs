@@ -12,12 +12,10 @@ use serde::de::DeserializeOwned;
 use crate::api::app::App;
 use crate::api::body;
 use crate::api::guardrail::GuardrailChoice;
-use crate::api::lifecycle::Phase;
 use crate::api::openai::choices::{Choices, Whole};
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::wire;
 use crate::api::record::Record;
-use crate::api::refusal::Refusal;
 use crate::pipeline::{ChatRequest, ChatSummary};
 
 /// The body of a request, and the guardrail that its headers name.
@@ -60,6 +58,7 @@ pub(super) async fn start(
 /// All choices to their ends.
 pub(super) async fn collect(
     app: &App,
+    record: &Record,
     choices: &mut Choices,
 ) -> Result<(Vec<Whole>, ChatSummary), OpenAiError> {
     let mut answers: Vec<Whole> = Vec::new();
@@ -73,7 +72,7 @@ pub(super) async fn collect(
     };
     tokio::select! {
         collected = collecting => collected?,
-        () = app.shared().lifecycle.reached(Phase::Cut) => return Err(Refusal::Draining.into()),
+        refusal = app.shared().out_of_time(record) => return Err(refusal.into()),
     }
     Ok((answers, choices.summary()))
 }

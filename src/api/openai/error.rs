@@ -35,6 +35,7 @@ enum Kind {
     NotReady,
     Unavailable,
     ModelFailed,
+    TimedOut,
     Internal,
 }
 
@@ -77,6 +78,9 @@ impl Kind {
             ),
             Self::ModelFailed => {
                 shape(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "ModelErrorException")
+            }
+            Self::TimedOut => {
+                shape(StatusCode::REQUEST_TIMEOUT, "server_error", "ModelTimeoutException")
             }
             Self::Internal => {
                 shape(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "InternalServerException")
@@ -183,6 +187,7 @@ impl From<Refusal> for OpenAiError {
             Refusal::ModelNotFound { .. } => return Self::model_not_found(&refusal),
             Refusal::ModelNotReady => (Kind::NotReady, "model_not_ready"),
             Refusal::Draining => (Kind::Unavailable, "shutting_down"),
+            Refusal::TimedOut { .. } => (Kind::TimedOut, "request_timeout"),
             Refusal::Access(_) => (Kind::Unauthenticated, "invalid_api_key"),
             Refusal::KeyLimited(_) => (Kind::RateLimit, "rate_limit_exceeded"),
             Refusal::ModelDenied => (Kind::Denied, "model_denied"),

@@ -18,11 +18,9 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::time::timeout;
 
 use crate::api::app::App;
-use crate::api::lifecycle::Phase;
 use crate::api::openai::choices::{Choices, Event};
 use crate::api::openai::error::OpenAiError;
 use crate::api::record::Record;
-use crate::api::refusal::Refusal;
 use crate::limits;
 use crate::pipeline::ChatSummary;
 
@@ -84,7 +82,7 @@ async fn write(
     keep_alive: Duration,
 ) {
     let mut frame = encoder.start();
-    let mut cut = std::pin::pin!(app.shared().lifecycle.reached(Phase::Cut));
+    let mut out_of_time = std::pin::pin!(app.shared().out_of_time(record));
     loop {
         let written = frame.is_empty()
             || frames.send_timeout(frame.into(), app.shared().write_stall_timeout).await.is_ok();
@@ -93,8 +91,8 @@ async fn write(
         }
         let event = tokio::select! {
             event = timeout(keep_alive, choices.next()) => event,
-            () = &mut cut => {
-                let error = OpenAiError::from(Refusal::Draining);
+            refusal = &mut out_of_time => {
+                let error = OpenAiError::from(refusal);
                 record.failed(error.failure_code());
                 // The reader may be gone too.
                 let _ = frames.try_send(encoder.failed(&error).into());

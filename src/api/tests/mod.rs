@@ -14,6 +14,7 @@ mod refusals;
 mod slow;
 mod stream;
 mod throughput;
+mod timeouts;
 mod tls;
 mod tools;
 

@@ -34,6 +34,10 @@ pub(super) struct ServedArgs {
     #[arg(long, env = "OUTCROP_MODEL_LOAD_WAIT", value_name = "SECONDS",
           default_value_t = limits::MODEL_LOAD_WAIT_DEFAULT.as_secs())]
     model_load_wait: u64,
+    /// Seconds after which an answer that is not finished is given up [default: no limit]
+    #[arg(long, env = "OUTCROP_REQUEST_TIMEOUT", value_name = "SECONDS",
+          value_parser = values::count)]
+    request_timeout: Option<usize>,
     /// Refuse reasoning in a conversation's history, as Bedrock does for DeepSeek-R1, instead of
     /// dropping it
     #[arg(long, env = "OUTCROP_STRICT_REASONING")]
@@ -73,6 +77,7 @@ impl ServedArgs {
         })?;
         let app = AppOptions {
             model_load_wait: Duration::from_secs(self.model_load_wait),
+            request_timeout: self.request_timeout.map(|it| Duration::from_secs(it as u64)),
             strict_reasoning: self.strict_reasoning,
             ..AppOptions::default()
         };

@@ -92,12 +92,14 @@ fn a_served_model_is_known_by_its_id_or_its_file() {
 #[test]
 fn several_models_have_their_own_ids_and_aliases() {
     let line = "serve --model smollm2-135m --model models/smollm2-135m.toml --model-id a \
-                --model-id b --alias x=b --alias *=a --model-load-wait 5 --strict-reasoning";
+                --model-id b --alias x=b --alias *=a --model-load-wait 5 --strict-reasoning \
+                --request-timeout 90";
     let Ok(Command::Serve(command)) = parse(line) else { panic!("{:?}", parse(line)) };
     assert_eq!(command.server.model_ids, ["a", "b"]);
     assert_eq!(command.server.aliases[0].model_id.as_deref(), Some("b"));
     assert_eq!(command.server.app.model_load_wait, Duration::from_secs(5));
     assert!(command.server.app.strict_reasoning);
+    assert_eq!(command.server.app.request_timeout, Some(Duration::from_secs(90)));
     assert!(matches!(command.models[1].source, ModelSource::Path(_)));
     for (line, named) in [
         ("serve", "--model"),

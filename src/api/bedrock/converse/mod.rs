@@ -44,7 +44,7 @@ async fn answer_at_once(
 ) -> Result<Response, BedrockError> {
     let (mut chat, options) = start(&app, &record, &model_id, (request, false)).await?;
     let mut blocks = Blocks::default();
-    let summary = collect(&app, &mut chat, |delta| blocks.push(delta)).await?;
+    let summary = collect(&app, &record, &mut chat, |delta| blocks.push(delta)).await?;
     let mut answer = whole_answer(blocks, &summary, &options, record.elapsed());
     if let Some((choice, trace)) = options.guardrail.as_ref().zip(chat.take_guardrail_trace()) {
         answer.trace = converse_trace(choice, &trace);

@@ -45,7 +45,7 @@ async fn answer_at_once(
 ) -> Result<Response, BedrockError> {
     let (mut chat, mut answer, service) = start(&app, &record, &model_id, request, false).await?;
     let mut events = Vec::new();
-    let summary = chat::collect(&app, &mut chat, |event| events.push(event)).await?;
+    let summary = chat::collect(&app, &record, &mut chat, |event| events.push(event)).await?;
     let usage = TokenUsage::new(summary.usage, false);
     if let Some(trace) = chat.take_guardrail_trace() {
         answer.traced(&trace);

@@ -48,7 +48,7 @@ pub(super) async fn chat_completions(
         let encoder = ChunkEncoder::new(head, wanted, chat.include_usage, chat.n);
         return Ok(sse::response(choices, app, record, encoder));
     }
-    let (messages, summary) = call::collect(&app, &mut choices).await?;
+    let (messages, summary) = call::collect(&app, &record, &mut choices).await?;
     let mut answer = answer::completion(&head, wanted, messages, summary.usage);
     answer.guardrail = choices.guardrail_members();
     record.finished(summary);

@@ -43,7 +43,7 @@ pub(super) async fn completions(
         let encoder = TextEncoder::new(head, completion.include_usage, echoed, wants_logprobs);
         return Ok(sse::response(choices, app, record, encoder));
     }
-    let (answers, summary) = call::collect(&app, &mut choices).await?;
+    let (answers, summary) = call::collect(&app, &record, &mut choices).await?;
     let texts = answers.into_iter().zip(echoed).enumerate().map(|(index, (answer, echo))| {
         let mut logprobs = LegacyLogprobs::after(&echo);
         let logprobs = wants_logprobs.then(|| logprobs.encode(answer.logprobs));

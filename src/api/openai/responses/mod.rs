@@ -14,14 +14,12 @@ use axum::response::Response;
 
 use crate::api::app::App;
 use crate::api::guardrail::GuardrailChoice;
-use crate::api::lifecycle::Phase;
 use crate::api::openai::answer::Head;
 use crate::api::openai::call;
 use crate::api::openai::choices::Choices;
 use crate::api::openai::error::OpenAiError;
 use crate::api::openai::sse::{self, Encoder};
 use crate::api::record::Record;
-use crate::api::refusal::Refusal;
 
 use parse::response_call;
 use stream::ResponseEncoder;
@@ -45,7 +43,7 @@ pub(super) async fn responses(
     }
     tokio::select! {
         written = write(&mut choices, &mut encoder) => written?,
-        () = app.shared().lifecycle.reached(Phase::Cut) => return Err(Refusal::Draining.into()),
+        refusal = app.shared().out_of_time(&record) => return Err(refusal.into()),
     }
     let summary = choices.summary();
     let answer = encoder.into_response(&summary);
