@@ -134,19 +134,31 @@ class Fetching(unittest.TestCase):
 
     def urls(self):
         at = f":{self.port}/a"
-        hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "127.1"]
+        hosts = [
+            *("127.0.0.1", "localhost", "LOCALHOST.", "127.0.0.1.", "[::1]", "[::]", "0.0.0.0", "0", "127.1"),
+            *("2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001", "127.0.0.1.nip.io"),
+            *("[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]", "①②⑦.⓪.⓪.①", "127。0。0。1"),
+            *("localhost%00.example.com", "localhost%2eexample.com", "%6c%6f%63alhost", "user:pass@127.0.0.1"),
+        ]
         yield from (f"http://{host}{at}" for host in hosts)
         yield f"http://example.com@127.0.0.1{at}"
         yield f"http://127.0.0.1{at}\\@example.com"
-        yield f"https://127.0.0.1{at}"
-        yield f"ftp://127.0.0.1{at}"
-        yield f"gopher://127.0.0.1{at}"
-        yield "file:///etc/passwd"
+        yield f"http://127.0.0.1{at}#@example.com"
+        yield f"http:\\\\127.0.0.1{at}"
+        yield f"http:127.0.0.1{at}"
+        yield f"//127.0.0.1{at}"
+        yield f" \thttp://127.0.0.1{at}"
+        schemes = ("HTTP", "https", "ftp", "gopher", "dict", "ldap", "s3", "data:text/plain;x=http", "jar:http")
+        yield from (f"{scheme}://127.0.0.1{at}" for scheme in schemes)
+        yield from ("file:///etc/passwd", "file://localhost/etc/passwd", "/etc/passwd")
         yield "http://169.254.169.254/latest/meta-data/"
+        yield "http://[fd00:ec2::254]/latest/meta-data/"
 
     def test_no_url_is_fetched(self):
+        urls = list(self.urls())
+        self.assertGreaterEqual(len(urls), 40)
         with Server("--max-model-len", "512") as server:
-            for url in self.urls():
+            for url in urls:
                 for path, body in self.requests(url):
                     status, _, answer = server.post(path, body)
                     self.assertLess(status, 500, (path, url))

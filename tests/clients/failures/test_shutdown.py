@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ import unittest
 from .server import MODEL_ID, Server, Stopwatch, error_of, events, request
 
 NUM_STREAMS = 6
+NUM_RESTARTS = int(os.environ.get("OUTCROP_RESTARTS", "5"))
 
 
 class Streams:
@@ -53,7 +55,8 @@ class Shutdown(unittest.TestCase):
             self.assertIn(events(body)[0][-1], endings)
 
     def test_requests_in_flight_are_answered(self):
-        for _ in range(3):
+        slowest = 0
+        for _ in range(NUM_RESTARTS):
             with Server("--drain-timeout", "100") as server:
                 streams = Streams(server, 24)
                 with Stopwatch() as readiness:
@@ -65,8 +68,12 @@ class Shutdown(unittest.TestCase):
                 self.assertEqual(error_of(refused)[0], "ServiceUnavailableException")
                 self.assert_ended(streams.join(), "metadata")
                 self.assertEqual(server.ended(30), 0, server.log())
-                print(f"\nshutdown: not ready {readiness.seconds * 1000:.0f} ms after SIGTERM")
+                slowest = max(slowest, readiness.seconds)
                 self.assertLess(readiness.seconds, 1)
+        print(
+            f"\nshutdown: {NUM_RESTARTS} restarts under {NUM_STREAMS} streams, none cut; not ready at most"
+            f" {slowest * 1000:.0f} ms after SIGTERM"
+        )
 
     def ready(self, server):
         try:

@@ -7,6 +7,8 @@ import { createAmazonBedrock } from "@ai-sdk/amazon-bedrock";
 import { APICallError, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
+import provoked from "./provoked.cjs";
+
 const { OUTCROP_ENDPOINT, OUTCROP_API_KEY } = process.env;
 const region = "us-east-1";
 const signed = createAmazonBedrock({ baseURL: OUTCROP_ENDPOINT, region });
@@ -68,13 +70,29 @@ test("objects", async () => {
   assert.ok(weather.safeParse(object).success, JSON.stringify(object));
 });
 
-test("errors carry the status and the exception", async () => {
-  const absent = { ...settings, model: signed("anthropic.claude-v2"), prompt: "Hi" };
-  await assert.rejects(generateText(absent), (error) => {
-    assert.ok(APICallError.isInstance(error));
-    assert.equal(error.statusCode, 404);
-    return true;
+for (const { name, status, tries = 1, ...changes } of provoked) {
+  test(`${name} is an error of this status`, async () => {
+    const { endpoint = OUTCROP_ENDPOINT, credentials = {}, modelId = model } = changes;
+    const provider = createAmazonBedrock({ baseURL: endpoint, region, ...credentials });
+    const asked = {
+      model: provider(modelId),
+      prompt: "Tell a long story.",
+      maxRetries: 0,
+      maxOutputTokens: changes.maxTokens ?? 8,
+      temperature: changes.temperature ?? 0,
+    };
+    let error;
+    for (let attempt = 0; attempt < tries && !error; attempt += 1) {
+      error = await generateText(asked).then(() => undefined, (it) => it);
+    }
+    assert.ok(APICallError.isInstance(error), String(error));
+    assert.equal(error.statusCode, status);
+    assert.ok(error.message);
   });
+}
+
+test("a wrong key is refused", async () => {
   const wrong = createAmazonBedrock({ baseURL: OUTCROP_ENDPOINT, region, apiKey: "no-key" });
-  await assert.rejects(generateText({ ...absent, model: wrong("x") }), { statusCode: 403 });
+  const asked = { ...settings, model: wrong(model), prompt: "Hi" };
+  await assert.rejects(generateText(asked), { statusCode: 403 });
 });

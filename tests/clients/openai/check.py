@@ -428,6 +428,31 @@ class Errors(unittest.TestCase):
             client().embeddings.create(model=MODEL, input="x")
         self.assertEqual(unknown.exception.code, "unknown_url")
 
+    @unittest.skipUnless(os.environ.get("OUTCROP_HASTY_ENDPOINT"), "there is one server only")
+    def test_each_status_has_its_exception(self):
+        env = os.environ
+        for kind, status, code, endpoint, key, arguments in (
+            (openai.PermissionDeniedError, 403, "model_denied", ENDPOINT, "OUTCROP_OTHER_MODEL_API_KEY", {}),
+            (openai.RateLimitError, 429, "rate_limit_exceeded", ENDPOINT, "OUTCROP_THROTTLED_API_KEY", {}),
+            (openai.APIStatusError, 408, "request_timeout", env["OUTCROP_HASTY_ENDPOINT"], "OUTCROP_API_KEY",
+             {"max_tokens": 1500}),
+            (openai.InternalServerError, 500, "internal_error", env["OUTCROP_BROKEN_ENDPOINT"], "OUTCROP_API_KEY", {}),
+            (openai.InternalServerError, 503, "model_not_ready", env["OUTCROP_LOADING_ENDPOINT"], "OUTCROP_API_KEY",
+             {}),
+            (openai.InternalServerError, 503, "shutting_down", env["OUTCROP_DRAINING_ENDPOINT"], "OUTCROP_API_KEY",
+             {}),
+        ):
+            with self.subTest(code):
+                asking = openai.OpenAI(base_url=f"{endpoint}/v1", api_key=env[key], max_retries=0)
+                ask = lambda: asking.chat.completions.create(  # noqa: E731
+                    **{"model": MODEL, "messages": ASK, "max_tokens": 4} | arguments
+                )
+                with self.assertRaises(kind) as refused:
+                    if code == "rate_limit_exceeded":
+                        ask()
+                    ask()
+                self.assertEqual((refused.exception.status_code, refused.exception.code), (status, code))
+
     @unittest.skipUnless(os.environ.get("OUTCROP_API_KEY"), "the server takes requests without a key")
     def test_a_wrong_key_is_an_authentication_error(self):
         wrong = client().with_options(api_key="wrong")

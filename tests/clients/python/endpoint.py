@@ -1,7 +1,9 @@
 """Where the server under test is, as `tests/clients/run` sets it up, and what all suites ask of it."""
 
+import dataclasses
 import json
 import os
+from unittest import mock
 
 import boto3
 import jsonschema
@@ -10,8 +12,12 @@ from botocore.config import Config
 ENDPOINT = os.environ["OUTCROP_ENDPOINT"]
 # With TLS, for what clients refuse to do without; its certificate is signed by AWS_CA_BUNDLE's.
 TLS_ENDPOINT = os.environ["OUTCROP_TLS_ENDPOINT"]
-# A server whose model never finishes loading, and one that takes a single request at a time.
+# A server whose model never finishes loading, one that gives a second to each request, one whose checkpoint
+# has a template that fails, and one that shuts down without end.
 LOADING_ENDPOINT = os.environ["OUTCROP_LOADING_ENDPOINT"]
+HASTY_ENDPOINT = os.environ["OUTCROP_HASTY_ENDPOINT"]
+BROKEN_ENDPOINT = os.environ["OUTCROP_BROKEN_ENDPOINT"]
+DRAINING_ENDPOINT = os.environ["OUTCROP_DRAINING_ENDPOINT"]
 API_KEY = os.environ["OUTCROP_API_KEY"]
 
 # The id that applications hard-code; the server takes it for whatever model it serves.
@@ -41,6 +47,59 @@ WEATHER_TOOL = {
         "description": "The weather in a city",
         "inputSchema": {"json": WEATHER_SCHEMA},
     }
+}
+
+
+@dataclasses.dataclass
+class Provoked:
+    """How to meet an error of the service model: what of a plain question is to be changed."""
+
+    status: int
+    endpoint: str = ENDPOINT
+    key: str = None
+    model: str = MODEL
+    config: dict = dataclasses.field(default_factory=lambda: {"maxTokens": 4})
+    # Of the requests before it some may be good.
+    tries: int = 1
+
+    def credentials(self):
+        """The id and the secret of the key that is not the suites' own."""
+        if self.key is None:
+            return os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        return os.environ[f"OUTCROP_{self.key}_KEY_ID"], os.environ[f"OUTCROP_{self.key}_SECRET"]
+
+    def environment(self):
+        """For clients that take credentials from there only."""
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        return mock.patch.dict(os.environ, dict(zip(names, self.credentials())))
+
+    def error(self, ask):
+        """What `ask` raises in the end."""
+        for _ in range(self.tries):
+            try:
+                with self.environment():
+                    ask()
+            except Exception as error:
+                return error
+        raise AssertionError(f"no error of status {self.status}")
+
+
+def settings(provoked):
+    """As most libraries spell what the error needs."""
+    names = {"maxTokens": "max_tokens", "temperature": "temperature"}
+    return {names[name]: value for name, value in provoked.config.items()}
+
+
+# All that Converse can answer by the service model but ModelErrorException, which takes a model that fails.
+PROVOKED = {
+    "ValidationException": Provoked(400, config={"maxTokens": 4, "temperature": 1.9}),
+    "AccessDeniedException": Provoked(403, key="OTHER_MODEL"),
+    "ResourceNotFoundException": Provoked(404, model=UNKNOWN_MODEL),
+    "ModelTimeoutException": Provoked(408, endpoint=HASTY_ENDPOINT, config={"maxTokens": 1500}),
+    "ThrottlingException": Provoked(429, key="THROTTLED", tries=2),
+    "ModelNotReadyException": Provoked(429, endpoint=LOADING_ENDPOINT),
+    "InternalServerException": Provoked(500, endpoint=BROKEN_ENDPOINT),
+    "ServiceUnavailableException": Provoked(503, endpoint=DRAINING_ENDPOINT),
 }
 
 

@@ -11,8 +11,8 @@ from endpoint import (
     ENDPOINT,
     GREEDY,
     MODEL,
+    PROVOKED,
     TLS_ENDPOINT,
-    UNKNOWN_MODEL,
     WEATHER_TOOL,
     ask,
     check_weather,
@@ -87,9 +87,20 @@ class CommandLine(unittest.TestCase):
         self.assertTrue(models)
 
     def test_errors_are_named(self):
-        result = converse(model=UNKNOWN_MODEL)
-        self.assertIn("(ResourceNotFoundException)", result.stderr)
-        self.assertNotEqual(result.returncode, 0)
+        for name, provoked in PROVOKED.items():
+            with self.subTest(name):
+                key_id, secret = provoked.credentials()
+                for _ in range(provoked.tries):
+                    result = converse(
+                        *("--inference-config", json.dumps(provoked.config)),
+                        model=provoked.model,
+                        endpoint=provoked.endpoint,
+                        AWS_ACCESS_KEY_ID=key_id,
+                        AWS_SECRET_ACCESS_KEY=secret,
+                        AWS_MAX_ATTEMPTS="1",
+                    )
+                self.assertIn(f"({name})", result.stderr)
+                self.assertNotEqual(result.returncode, 0)
         result = converse(AWS_SECRET_ACCESS_KEY="wrong")
         self.assertIn("(InvalidSignatureException)", result.stderr)
 

@@ -3,9 +3,9 @@
 import json
 import unittest
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EventStreamError
 
-from endpoint import LOADING_ENDPOINT, MODEL, UNKNOWN_MODEL, ask, impatient
+from endpoint import MODEL, PROVOKED, UNKNOWN_MODEL, ask, impatient
 
 IMAGE = {"image": {"format": "png", "source": {"bytes": b"x"}}}
 VIDEO = {"video": {"format": "mp4", "source": {"bytes": b"x"}}}
@@ -27,8 +27,13 @@ INVALID = [
     ({"additionalModelRequestFields": {"logit_bias": {}}}, "logit_bias"),
     ({"additionalModelRequestFields": {"top_k": -1}}, "top_k"),
     ({"additionalModelResponseFieldPaths": ["no pointer"]}, "additionalModelResponseFieldPaths"),
+    ({"outputConfig": {"effort": "low"}}, "outputConfig.effort"),
     ({"promptVariables": {"a": {"text": "b"}}}, "promptVariables"),
 ]
+
+
+# What InvokeModel's body has to say for some of the errors.
+INVOKED = {"ValidationException": {"temperature": 9}, "ModelTimeoutException": {"max_tokens": 1500}}
 
 
 class Errors(unittest.TestCase):
@@ -74,13 +79,40 @@ class Errors(unittest.TestCase):
                 **members,
             )
 
-    def test_a_model_that_is_loading(self):
-        client = impatient(LOADING_ENDPOINT)
-        not_ready = client.exceptions.ModelNotReadyException
-        for operation in (client.converse, client.converse_stream):
-            self.check(operation, not_ready, "not ready")
-        with self.assertRaises(not_ready):
-            client.invoke_model(modelId=MODEL, body=json.dumps({"prompt": "Hi"}))
+    def test_each_error_of_the_table(self):
+        for name, provoked in PROVOKED.items():
+            key_id, secret = provoked.credentials()
+            client = impatient(
+                provoked.endpoint,
+                aws_access_key_id=key_id,
+                aws_secret_access_key=secret,
+                config={"parameter_validation": False},
+            )
+            asked = {"modelId": provoked.model, "messages": ask("Tell a long story.")}
+            body = json.dumps({"prompt": "Hi", "max_tokens": 4, **INVOKED.get(name, {})})
+            calls = [
+                lambda: client.converse(**asked, inferenceConfig=provoked.config),
+                lambda: list(client.converse_stream(**asked, inferenceConfig=provoked.config)["stream"]),
+                lambda: client.invoke_model(modelId=provoked.model, body=body),
+                lambda: list(
+                    client.invoke_model_with_response_stream(modelId=provoked.model, body=body)["body"]
+                ),
+            ]
+            for number, call in enumerate(calls):
+                if name == "InternalServerException" and number > 1:
+                    # A prompt needs no template.
+                    continue
+                with self.subTest(name, call=number):
+                    error = provoked.error(call)
+                    if name == "ModelTimeoutException" and number % 2:
+                        # The stream has begun.
+                        self.assertIsInstance(error, EventStreamError)
+                        self.assertEqual(error.response["Error"]["Code"], "modelStreamErrorException")
+                        continue
+                    self.assertIsInstance(error, getattr(client.exceptions, name))
+                    self.assertTrue(error.response["Error"]["Message"])
+                    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                    self.assertEqual(status, provoked.status)
 
 
 if __name__ == "__main__":

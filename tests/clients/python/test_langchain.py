@@ -8,7 +8,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from endpoint import BLOCKED_INPUT, ENDPOINT, EVERYTHING, IMPORTED_MODEL, MODEL, TOOL_MODEL
-from endpoint import UNKNOWN_MODEL
+from endpoint import PROVOKED, settings
 
 
 @tool
@@ -25,8 +25,8 @@ class Weather(BaseModel):
 
 
 def chat(model=MODEL, **arguments):
-    arguments = {"temperature": 0.0, "max_tokens": 8, **arguments}
-    return ChatBedrockConverse(model=model, endpoint_url=ENDPOINT, **arguments)
+    arguments = {"endpoint_url": ENDPOINT, "temperature": 0.0, "max_tokens": 8, **arguments}
+    return ChatBedrockConverse(model=model, **arguments)
 
 
 class Converse(unittest.TestCase):
@@ -69,9 +69,14 @@ class Converse(unittest.TestCase):
         Weather.model_validate(whole.tool_calls[0]["args"])
 
     def test_errors_are_boto3s(self):
-        with self.assertRaises(Exception) as caught:
-            chat(UNKNOWN_MODEL).invoke("Hi")
-        self.assertEqual(type(caught.exception).__name__, "ResourceNotFoundException")
+        for name, provoked in PROVOKED.items():
+            with self.subTest(name):
+
+                def asked():
+                    model = chat(provoked.model, endpoint_url=provoked.endpoint, max_retries=1, **settings(provoked))
+                    model.invoke("Tell a long story.")
+
+                self.assertEqual(type(provoked.error(asked)).__name__, name)
 
 
 class Guardrails(unittest.TestCase):

@@ -13,10 +13,11 @@ from endpoint import (  # noqa: E402
     ENDPOINT,
     IMPORTED_MODEL,
     MODEL,
+    PROVOKED,
     TOOL_MODEL,
-    UNKNOWN_MODEL,
     WEATHER_SCHEMA,
     check_weather,
+    settings,
 )
 
 litellm.telemetry = False
@@ -27,14 +28,22 @@ TOOL = {
 }
 
 
+ERRORS = {
+    400: litellm.BadRequestError,
+    403: litellm.PermissionDeniedError,
+    404: litellm.NotFoundError,
+    408: litellm.Timeout,
+    429: litellm.RateLimitError,
+    500: litellm.InternalServerError,
+    503: litellm.ServiceUnavailableError,
+}
+
+
 def complete(model, **arguments):
-    arguments = {"messages": QUESTION, "max_tokens": 8, "temperature": 0.0, **arguments}
+    settings = {"messages": QUESTION, "max_tokens": 8, "temperature": 0.0}
+    arguments = {"aws_bedrock_runtime_endpoint": ENDPOINT, **settings, **arguments}
     return litellm.completion(
-        model=model,
-        aws_bedrock_runtime_endpoint=ENDPOINT,
-        aws_region_name="us-east-1",
-        num_retries=0,
-        **arguments,
+        model=model, aws_region_name="us-east-1", num_retries=0, **arguments
     )
 
 
@@ -89,10 +98,23 @@ class Completion(unittest.TestCase):
         check_weather(json.loads(answer.choices[0].message.content))
 
     def test_errors_are_its_own(self):
-        with self.assertRaises(litellm.NotFoundError):
-            complete(f"bedrock/converse/{UNKNOWN_MODEL}")
-        with self.assertRaises(litellm.BadRequestError):
-            complete(f"bedrock/converse/{MODEL}", temperature=1.9)
+        for name, provoked in PROVOKED.items():
+            with self.subTest(name):
+                key_id, secret = provoked.credentials()
+
+                def asked():
+                    complete(
+                        f"bedrock/converse/{provoked.model}",
+                        messages=[{"role": "user", "content": "Tell a long story."}],
+                        aws_bedrock_runtime_endpoint=provoked.endpoint,
+                        aws_access_key_id=key_id,
+                        aws_secret_access_key=secret,
+                        **settings(provoked),
+                    )
+
+                error = provoked.error(asked)
+                self.assertIs(type(error), ERRORS[provoked.status], repr(error))
+                self.assertEqual(error.status_code, provoked.status)
 
 
 if __name__ == "__main__":

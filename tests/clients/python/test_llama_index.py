@@ -7,7 +7,7 @@ from llama_index.core.tools import FunctionTool
 from llama_index.llms.bedrock_converse import BedrockConverse
 from pydantic import BaseModel, Field
 
-from endpoint import ENDPOINT, TOOL_MODEL, UNKNOWN_MODEL
+from endpoint import ENDPOINT, MODEL, PROVOKED, TOOL_MODEL, settings
 
 
 class Weather(BaseModel):
@@ -19,8 +19,8 @@ class Weather(BaseModel):
 
 def llm(**arguments):
     # The library knows models by name; its own check of the name is not what is tested here.
-    arguments = {"max_tokens": 8, "temperature": 0.0, "model": TOOL_MODEL, **arguments}
-    return BedrockConverse(endpoint_url=ENDPOINT, region_name="us-east-1", **arguments)
+    arguments = {"endpoint_url": ENDPOINT, "max_tokens": 8, "temperature": 0.0, "model": TOOL_MODEL, **arguments}
+    return BedrockConverse(region_name="us-east-1", **arguments)
 
 
 QUESTION = [ChatMessage(role="system", content="Be brief."), ChatMessage("Name three colours.")]
@@ -47,9 +47,15 @@ class Chat(unittest.TestCase):
         self.assertIsInstance(weather.raw, Weather)
 
     def test_errors_are_boto3s(self):
-        with self.assertRaises(Exception) as caught:
-            llm(model=UNKNOWN_MODEL, max_retries=1).chat(QUESTION)
-        self.assertIn("ResourceNotFoundException", repr(caught.exception))
+        for name, provoked in PROVOKED.items():
+            with self.subTest(name):
+                model = TOOL_MODEL if provoked.model == MODEL else provoked.model
+
+                def asked():
+                    made = llm(model=model, max_retries=1, endpoint_url=provoked.endpoint, **settings(provoked))
+                    made.chat([ChatMessage("Tell a long story.")])
+
+                self.assertIn(name, repr(provoked.error(asked)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pydantic_ai import Agent, ModelHTTPError, NativeOutput, ToolOutput, UsageLi
 from pydantic_ai.models.bedrock import BedrockConverseModel
 from pydantic_ai.providers.bedrock import BedrockProvider
 
-from endpoint import API_KEY, ENDPOINT, MODEL, TLS_ENDPOINT, TOOL_MODEL, UNKNOWN_MODEL
+from endpoint import API_KEY, ENDPOINT, MODEL, PROVOKED, TLS_ENDPOINT, TOOL_MODEL, impatient, settings
 
 
 class Weather(BaseModel):
@@ -71,9 +71,22 @@ class Agents(unittest.TestCase):
         self.assertTrue(agent().run_sync("Hi", usage_limits=limits).output)
 
     def test_errors_carry_the_status(self):
-        with self.assertRaises(ModelHTTPError) as caught:
-            agent(UNKNOWN_MODEL).run_sync("Hi")
-        self.assertEqual(caught.exception.status_code, 404)
+        for name, provoked in PROVOKED.items():
+            with self.subTest(name):
+
+                def asked():
+                    client = impatient(provoked.endpoint, region_name="us-east-1")
+                    bedrock = BedrockConverseModel(
+                        provoked.model,
+                        provider=BedrockProvider(bedrock_client=client),
+                        settings=settings(provoked),
+                    )
+                    Agent(bedrock).run_sync("Tell a long story.")
+
+                error = provoked.error(asked)
+                self.assertIsInstance(error, ModelHTTPError, repr(error))
+                self.assertEqual(error.status_code, provoked.status)
+                self.assertIn(name, str(error.body))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ import asyncio
 import unittest
 
 import boto3
+from botocore.config import Config
 from pydantic import BaseModel, Field
 from strands import Agent, tool
 from strands.models import BedrockModel
 
-from endpoint import BLOCKED_INPUT, BLOCKED_OUTPUT, ENDPOINT, MODEL, UNKNOWN_MODEL, saying
+from endpoint import BLOCKED_INPUT, BLOCKED_OUTPUT, ENDPOINT, MODEL, PROVOKED, saying, settings
 
 EVERYTHING = {"guardrail_id": "everything", "guardrail_version": "DRAFT"}
 WORDS = {"guardrail_id": "words", "guardrail_version": "DRAFT"}
@@ -32,10 +33,9 @@ def letter_count(word: str) -> str:
 
 
 def agent(model=MODEL, tools=(), streaming=True, **settings):
-    settings = {"temperature": 0.0, "max_tokens": 12, **settings}
+    settings = {"endpoint_url": ENDPOINT, "temperature": 0.0, "max_tokens": 12, **settings}
     bedrock = BedrockModel(
         model_id=model,
-        endpoint_url=ENDPOINT,
         boto_session=boto3.Session(),
         streaming=streaming,
         **settings,
@@ -76,9 +76,24 @@ class Agents(unittest.TestCase):
             self.assertIsInstance(result, Weather)
 
     def test_errors_surface(self):
-        with self.assertRaises(Exception) as caught:
-            agent(UNKNOWN_MODEL)("Hi")
-        self.assertIn("ResourceNotFoundException", repr(caught.exception))
+        for name, provoked in PROVOKED.items():
+            if name == "ThrottlingException":
+                # It waits for minutes and asks again, as it should.
+                continue
+            with self.subTest(name):
+
+                def asked():
+                    once = Config(retries={"total_max_attempts": 1})
+                    made = agent(
+                        provoked.model,
+                        endpoint_url=provoked.endpoint,
+                        streaming=False,
+                        boto_client_config=once,
+                        **settings(provoked),
+                    )
+                    made("Tell a long story.")
+
+                self.assertIn(name, repr(provoked.error(asked)))
 
 
 class Guardrails(unittest.TestCase):

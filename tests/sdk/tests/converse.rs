@@ -1,6 +1,7 @@
 //! Converse, tools and InvokeModel through the SDK, against the server at `OUTCROP_ENDPOINT`.
 
 use aws_sdk_bedrockruntime::Client;
+use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_bedrockruntime::operation::converse::{ConverseError, ConverseOutput};
 use aws_sdk_bedrockruntime::primitives::Blob;
@@ -19,16 +20,25 @@ fn client() -> Option<Client> {
         eprintln!("skipped: OUTCROP_ENDPOINT names no server; tests/clients/run starts one");
         return None;
     };
-    let variable = |name: &str| std::env::var(name).expect("it is set beside OUTCROP_ENDPOINT");
     let (id, secret) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"));
+    Some(client_of(endpoint, id, secret))
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).expect("it is set beside OUTCROP_ENDPOINT")
+}
+
+/// Shows the first error in place of trying again.
+fn client_of(endpoint: String, id: String, secret: String) -> Client {
     let credentials = Credentials::new(id, secret, None, None, "test");
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(credentials)
+        .retry_config(RetryConfig::disabled())
         .endpoint_url(endpoint)
         .build();
-    Some(Client::from_conf(config))
+    Client::from_conf(config)
 }
 
 fn question() -> Message {
@@ -166,15 +176,64 @@ async fn invoke_whole_and_streamed() {
     assert!(last.contains("amazon-bedrock-invocationMetrics"), "{last}");
 }
 
+/// How to meet an error: what of a plain question is to be changed.
+#[derive(Default)]
+struct Provoked {
+    /// The variable that names the server.
+    endpoint: Option<&'static str>,
+    key: Option<&'static str>,
+    model: Option<&'static str>,
+    temperature: f32,
+    max_tokens: i32,
+}
+
+impl Provoked {
+    async fn error(self) -> ConverseError {
+        let endpoint = variable(self.endpoint.unwrap_or("OUTCROP_ENDPOINT"));
+        let [id, secret] = match self.key {
+            Some(key) => [format!("OUTCROP_{key}_KEY_ID"), format!("OUTCROP_{key}_SECRET")],
+            None => ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(str::to_owned),
+        };
+        let client = client_of(endpoint, variable(&id), variable(&secret));
+        let config = InferenceConfiguration::builder()
+            .max_tokens(self.max_tokens.max(4))
+            .temperature(self.temperature);
+        // Of the requests of a key that may ask once a minute the first may be good.
+        loop {
+            let request = client.converse().model_id(self.model.unwrap_or(MODEL));
+            let request = request.messages(question()).inference_config(config.clone().build());
+            match request.send().await {
+                Ok(_) => assert_eq!(self.key, Some("THROTTLED")),
+                Err(error) => return error.into_service_error(),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn errors_are_the_sdks_own_types() {
-    let Some(client) = client() else { return };
-    let unknown = client.converse().model_id("anthropic.claude-v2").messages(question());
-    let error = unknown.send().await.expect_err("it is not served").into_service_error();
-    assert!(matches!(error, ConverseError::ResourceNotFoundException(_)), "{error:?}");
-    let hot = InferenceConfiguration::builder().temperature(1.5).build();
-    let request = client.converse().model_id(MODEL).messages(question()).inference_config(hot);
-    let error = request.send().await.expect_err("it is out of range").into_service_error();
-    assert!(matches!(error, ConverseError::ValidationException(_)), "{error:?}");
-    assert!(error.to_string().contains("temperature"), "{error}");
+    if client().is_none() {
+        return;
+    }
+    let hot = Provoked { temperature: 1.5, ..Provoked::default() }.error().await;
+    assert!(matches!(hot, ConverseError::ValidationException(_)), "{hot:?}");
+    assert!(hot.to_string().contains("temperature"), "{hot}");
+    let at = |endpoint| Provoked { endpoint: Some(endpoint), ..Provoked::default() };
+    let with = |key| Provoked { key: Some(key), ..Provoked::default() };
+    let unknown = Provoked { model: Some("anthropic.claude-v2"), ..Provoked::default() };
+    let long = Provoked { max_tokens: 1_500, ..at("OUTCROP_HASTY_ENDPOINT") };
+    use ConverseError as E;
+    let is_one: [(Provoked, fn(&ConverseError) -> bool); 7] = [
+        (with("OTHER_MODEL"), |it| matches!(it, E::AccessDeniedException(_))),
+        (unknown, |it| matches!(it, E::ResourceNotFoundException(_))),
+        (long, |it| matches!(it, E::ModelTimeoutException(_))),
+        (with("THROTTLED"), |it| matches!(it, E::ThrottlingException(_))),
+        (at("OUTCROP_LOADING_ENDPOINT"), |it| matches!(it, E::ModelNotReadyException(_))),
+        (at("OUTCROP_BROKEN_ENDPOINT"), |it| matches!(it, E::InternalServerException(_))),
+        (at("OUTCROP_DRAINING_ENDPOINT"), |it| matches!(it, E::ServiceUnavailableException(_))),
+    ];
+    for (index, (provoked, is_it)) in is_one.into_iter().enumerate() {
+        let error = provoked.error().await;
+        assert!(is_it(&error), "{index}: {error:?}");
+    }
 }

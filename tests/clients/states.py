@@ -1,0 +1,49 @@
+"""Brings servers into states in which every request fails in one way.
+
+    states.py break MODEL.gguf OUT.gguf    copies a model, with a chat template that fails when it is used
+    states.py hold PORT                    sends a request that a loading server keeps waiting, and stays
+"""
+
+import http.client
+import os
+import sys
+import time
+
+LOOP = b"{% for message in messages %}"
+# As long as the template's own words: an attribute of something that there is not.
+FAILING = b"{% for message in a.b.cdef %}"
+
+
+def break_template(model, out):
+    with open(model, "rb") as file:
+        data = file.read()
+    if data.count(LOOP) != 1:
+        sys.exit(f"{model} has no chat template that loops over its messages once")
+    with open(out, "wb") as file:
+        file.write(data.replace(LOOP, FAILING))
+
+
+def hold(port):
+    key = os.environ["OUTCROP_API_KEY"]
+    body = '{"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}'
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        try:
+            connection.request("POST", "/model/us.deepseek.r1-v1%3A0/converse", body, headers)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    # It is in flight a moment after it was sent, which nothing tells from outside.
+    time.sleep(2)
+    print("held", flush=True)
+    connection.getresponse()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["break"] and len(sys.argv) == 4:
+        break_template(*sys.argv[2:])
+    elif sys.argv[1:2] == ["hold"] and len(sys.argv) == 3:
+        hold(int(sys.argv[2]))
+    else:
+        sys.exit(__doc__)
