@@ -116,17 +116,27 @@ fn dots<F: Format>(steps: &[__m256i; STEPS], row: &RowBlock) -> __m256i {
     }
     let mut sum = _mm256_setzero_si256();
     for first in (0..STEPS).step_by(F::STEPS_SUMMED) {
-        let mut pairs = _mm256_setzero_si256();
+        let mut pairs = first_sum::<F>(row);
         for step in first..first + F::STEPS_SUMMED {
             let products = _mm256_maddubs_epi16(steps[step], broadcast(quads[step]));
             pairs = _mm256_add_epi16(pairs, products);
         }
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
     }
-    match F::OFFSET {
-        0 => sum,
-        offset => _mm256_sub_epi32(sum, _mm256_set1_epi32(offset * row.sum)),
+    sum
+}
+
+/// What sums of 16 bits begin with: what the offset takes away from them. They may wrap on the way,
+/// but not in the end.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn first_sum<F: Format>(row: &RowBlock) -> __m256i {
+    if F::OFFSET == 0 {
+        return _mm256_setzero_si256();
     }
+    let [a, b] = row.taken.map(|sum| u32::from(sum.cast_unsigned()));
+    let taken = _mm256_set1_epi32((a | b << 16).cast_signed());
+    _mm256_mullo_epi16(taken, _mm256_set1_epi16((F::OFFSET / 8) as i16))
 }
 
 #[inline]
@@ -147,9 +157,10 @@ pub(crate) trait Format {
     const FORMAT: BlockFormat;
     const GROUP_BYTES: usize = GROUP * Self::FORMAT.block_bytes();
     const SIGNED: bool = false;
-    /// Steps whose products fit 16 bits together: a step makes at most `2 * weight * 127`.
+    /// Steps whose products fit 16 bits together: a step makes at most `2 * weight * 127`. All of
+    /// them if there is an offset, which is taken away first.
     const STEPS_SUMMED: usize = STEPS;
-    /// What is to be subtracted from each unsigned element.
+    /// What is to be subtracted from each unsigned element, a multiple of 8.
     const OFFSET: i32 = 0;
     const HAS_MIN: bool = false;
 
@@ -192,7 +203,6 @@ impl Format for Q4_1 {
 
 impl Format for Q5_0 {
     const FORMAT: BlockFormat = BlockFormat::Q5_0;
-    const STEPS_SUMMED: usize = STEPS / 2;
     const OFFSET: i32 = 16;
 
     #[inline]
