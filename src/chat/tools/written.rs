@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::form::{CallForm, ToolFormat};
+use crate::chat::tokenizer::vocabulary::REASONING_TAGS;
 use crate::chat::{ToolCall, ToolSpec};
 
 /// The system's words about the tools.
@@ -44,8 +45,12 @@ pub(in crate::chat) fn calls(
     calls: &[ToolCall],
     mark: &dyn Fn(&str) -> String,
 ) -> String {
+    // Templates cut what stands before this tag in a turn; in JSON the two spellings are the same.
+    let [_, close] = REASONING_TAGS;
+    let escaped = close.replace("</", "<\\/");
+    let arguments = |call: &ToolCall| mark(&call.arguments.replace(close, &escaped));
     let marked: Vec<(String, String)> =
-        calls.iter().map(|call| (mark(&call.name), mark(&call.arguments))).collect();
+        calls.iter().map(|call| (mark(&call.name), arguments(call))).collect();
     let marked: Vec<(&str, &str)> =
         marked.iter().map(|(name, arguments)| (name.as_str(), arguments.as_str())).collect();
     calls_in_form(format.form(), &marked)
