@@ -67,9 +67,9 @@ pub const SCHEMA_MULTIPLE_MAX: u64 = 100_000;
 pub const GRAMMAR_BYTES_MAX: usize = 512 << 10;
 /// Choices of a list.
 pub const GRAMMAR_CHOICES_MAX: usize = 1_000;
-/// Work to build a lexer from regular expressions: most of a second for the worst that is known. The largest
-/// schemas that are published as examples need 500,000, others a tenth of that.
-pub const GRAMMAR_COMPILE_FUEL: u64 = 600_000;
+/// Work to build a lexer from regular expressions; a few hundredths of a second. Schemas that are
+/// published as examples of large ones need half of it.
+pub const GRAMMAR_COMPILE_FUEL: u64 = 1_000_000;
 /// Work of the lexer for one token's mask: about 10 ms in which no other request's token is drawn.
 pub const GRAMMAR_STEP_FUEL: u64 = 100_000;
 /// Items of the parser for one token's mask, of about 50 ns each, and in one row of its chart.
@@ -89,8 +89,8 @@ pub const GRAMMAR_COMPILE_TIMEOUT: Duration = Duration::from_secs(5);
 /// the room for an answer runs out.
 pub const COMPLETION_BYTES_MAX: usize = 1 << 12;
 /// Questions to the grammar, of 1 to 5 microseconds each, in one search for the way to the end. Schemas as
-/// applications write them take some hundred at most.
-pub const COMPLETION_QUERIES_MAX: usize = 2_048;
+/// applications write them take some hundred, formats up to 2,500.
+pub const COMPLETION_QUERIES_MAX: usize = 4_096;
 /// What searches may take for each token, all in all, while there is room to spare.
 pub const COMPLETION_QUERIES_PER_TOKEN: usize = 128;
 /// Tokens left beside those on the way to the end, below which it is looked for after every token.
