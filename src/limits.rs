@@ -88,8 +88,8 @@ pub const GRAMMAR_COMPILE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of the shortest way to the end of an answer; schemas that need more are not completed when
 /// the room for an answer runs out.
 pub const COMPLETION_BYTES_MAX: usize = 1 << 12;
-/// Questions to the grammar, of 1 to 5 microseconds each, in one search for the way to the end. Schemas as
-/// applications write them take some hundred, formats up to 2,500.
+/// Questions to the grammar, of 1 to 5 microseconds each, in one search for the way to the end.
+/// Schemas as applications write them take some hundred, formats up to 2,500.
 pub const COMPLETION_QUERIES_MAX: usize = 4_096;
 /// What searches may take for each token, all in all, while there is room to spare.
 pub const COMPLETION_QUERIES_PER_TOKEN: usize = 128;

@@ -31,9 +31,7 @@ pub(super) enum Refusal {
     ModelNotReady,
     #[error("The server is shutting down. Try your request again.")]
     Draining,
-    #[error(
-        "The answer was not finished within the {seconds} s that a request has here."
-    )]
+    #[error("The answer was not finished within the {seconds} s that a request has here.")]
     TimedOut { seconds: u64 },
     #[error(transparent)]
     Access(#[from] AccessRefusal),
