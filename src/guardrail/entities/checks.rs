@@ -108,11 +108,16 @@ pub(super) fn us_taxpayer_id(digits: &[u8]) -> bool {
 
 /// Two letters of which some never occur, six digits, A to D.
 pub(super) fn uk_insurance(code: &[u8]) -> bool {
-    code.len() == 9
-        && code[..2].iter().all(u8::is_ascii_uppercase)
+    is_uk_insurance_shape(code)
         && !code[..2].iter().any(|letter| b"DFIQUV".contains(letter))
         && code[1] != b'O'
         && ![b"BG", b"GB", b"KN", b"NK", b"NT", b"TN", b"ZZ"].iter().any(|p| code.starts_with(*p))
+}
+
+/// As examples have it too, whose letters are never issued.
+pub(super) fn is_uk_insurance_shape(code: &[u8]) -> bool {
+    code.len() == 9
+        && code[..2].iter().all(u8::is_ascii_uppercase)
         && code[2..8].iter().all(u8::is_ascii_digit)
         && matches!(code[8], b'A'..=b'D')
 }
@@ -120,13 +125,19 @@ pub(super) fn uk_insurance(code: &[u8]) -> bool {
 /// GB 11643: a province, a day of birth, and ISO 7064 modulo 11-2. The last may be X.
 pub(super) fn cn_id_card(code: &[u8]) -> bool {
     const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
-    if code.len() != 18 || !code[..17].iter().all(u8::is_ascii_digit) {
+    if !is_cn_id_card_shape(code) {
         return false;
     }
     let sum: u32 = code.iter().zip(WEIGHTS).map(|(d, weight)| u32::from(d - b'0') * weight).sum();
-    is_cn_region(code)
+    b"10X98765432"[(sum % 11) as usize] == code[17].to_ascii_uppercase()
+}
+
+/// All but the check, which those get wrong who mistype a number.
+pub(super) fn is_cn_id_card_shape(code: &[u8]) -> bool {
+    code.len() == 18
+        && code[..17].iter().all(u8::is_ascii_digit)
+        && is_cn_region(code)
         && is_birthday(&code[6..14])
-        && b"10X98765432"[(sum % 11) as usize] == code[17].to_ascii_uppercase()
 }
 
 /// The card's number before 1999: fifteen digits, the year with two, no check.

@@ -73,6 +73,12 @@ impl Code<'_> {
         !groups.iter().any(|group| group.text.iter().any(u8::is_ascii_lowercase))
     }
 
+    /// Whether the last group is no word of a sentence.
+    fn ends_in_code(&self) -> bool {
+        let last = &self.value.groups[self.count - 1].text;
+        self.count == 1 || last.iter().any(u8::is_ascii_digit)
+    }
+
     fn propose(&self, kind: K, sureness: u8, out: &mut Vec<Candidate>) {
         out.push(Candidate { range: self.value.range(self.count), kind, sureness });
     }
@@ -87,6 +93,12 @@ fn checked(read: &Code<'_>, out: &mut Vec<Candidate>) {
         18 if code[17] == b'X' && !is_harmless && checks::cn_id_card(code) => {
             read.propose(K::CnIdCard, 95, out);
         }
+        18 if code[17] == b'X'
+            && read.is_labelled(K::CnIdCard)
+            && checks::is_cn_id_card_shape(code) =>
+        {
+            read.propose(K::CnIdCard, 87, out);
+        }
         17 if read.count == 1 && (read.is_printed() || read.is_labelled(K::VehicleId)) => {
             let is_labelled = read.is_labelled(K::VehicleId) && checks::is_vehicle_id_shape(code);
             if is_labelled || checks::vehicle_id(code) {
@@ -96,9 +108,10 @@ fn checked(read: &Code<'_>, out: &mut Vec<Candidate>) {
         20 if read.count == 1 && read.is_printed() && is_access_key(code) => {
             read.propose(K::AwsAccessKey, 95, out);
         }
-        9 if has_letters && checks::uk_insurance(code) => {
+        9 if has_letters && checks::is_uk_insurance_shape(code) => {
             let is_labelled = read.is_labelled(K::UkInsuranceNumber);
-            if is_labelled || read.is_printed() && !is_harmless {
+            let is_clear = checks::uk_insurance(code) && read.is_printed() && !is_harmless;
+            if is_labelled || is_clear {
                 read.propose(K::UkInsuranceNumber, 82 + 6 * u8::from(is_labelled), out);
             }
         }
@@ -140,7 +153,9 @@ fn labelled(read: &Code<'_>, out: &mut Vec<Candidate>) {
         {
             read.propose(kind, 86, out);
         }
-        K::DriverId if num_digits >= 4 && (5..=20).contains(&code.len()) => {
+        K::DriverId
+            if num_digits >= 4 && (5..=20).contains(&code.len()) && read.ends_in_code() =>
+        {
             read.propose(kind, 82, out);
         }
         K::LicensePlate if num_digits >= 1 && (3..=9).contains(&code.len()) && distance <= NEAR => {
@@ -166,13 +181,22 @@ fn plate(read: &Code<'_>, out: &mut Vec<Candidate>) {
             Separator::MiddleDot | Separator::Space | Separator::Dash | Separator::Dot
         )
     });
-    let has_form = matches!(read.code.len(), 6 | 7)
+    let group = &read.value.groups[0].text;
+    let is_lower = read.count == 1
+        && group[0].is_ascii_lowercase()
+        && group.iter().filter(|byte| byte.is_ascii_digit()).count() >= 4;
+    // A plate for a trailer, a driving school, or for both sides of a border has one digit less.
+    let rest = &read.value.text[read.value.range(read.count).end..];
+    let ending = rest.chars().next().filter(|it| "港澳学警挂领使试超".contains(*it));
+    let ending = ending.filter(|_| read.code.len() == 6 || read.code.len() == 5);
+    let has_form = (matches!(read.code.len(), 6 | 7) || ending.is_some())
         && read.code[0].is_ascii_uppercase()
-        && read.is_printed()
+        && (read.is_printed() || is_lower)
         && !read.code.iter().any(|byte| matches!(byte, b'I' | b'O'));
     if has_form && joined && read.count <= 2 {
         let range = read.value.range(read.count);
-        let range = range.start - province.len_utf8()..range.end;
+        let ending = ending.filter(|_| read.code.len() == 5).map_or(0, char::len_utf8);
+        let range = range.start - province.len_utf8()..range.end + ending;
         out.push(Candidate { range, kind: K::LicensePlate, sureness: 90 });
     }
 }

@@ -16,10 +16,15 @@ pub(super) enum Keyword {
     Password,
     Username,
     WeChat,
+    /// The value begins with the word itself.
+    WeChatId,
+    Qq,
     Swift,
+    /// A mobile number of the mainland right behind the word, as advertisements hide it.
+    Mobile,
 }
 
-use Keyword::{Password, Swift, Username, WeChat};
+use Keyword::{Mobile, Password, Qq, Swift, Username, WeChat, WeChatId};
 
 /// In the spellings that occur; searched with their case.
 pub(super) const KEYWORDS: &[(&str, Keyword)] = &[
@@ -35,6 +40,14 @@ pub(super) const KEYWORDS: &[(&str, Keyword)] = &[
     ("pwd", Password),
     ("PWD", Password),
     ("Pwd", Password),
+    ("pw is", Password),
+    ("pw:", Password),
+    ("PW:", Password),
+    ("pw=", Password),
+    ("passwort", Password),
+    ("Passwort", Password),
+    ("contraseña", Password),
+    ("mot de passe", Password),
     ("pass:", Password),
     ("Pass:", Password),
     ("PASS=", Password),
@@ -63,6 +76,23 @@ pub(super) const KEYWORDS: &[(&str, Keyword)] = &[
     ("account name", Username),
     ("USER=", Username),
     ("user=", Username),
+    ("user:", Username),
+    ("User:", Username),
+    ("user_name", Username),
+    ("USER_NAME", Username),
+    ("user_id", Username),
+    ("user-name", Username),
+    ("gamertag", Username),
+    ("Gamertag", Username),
+    ("screen name", Username),
+    ("screenname", Username),
+    ("github user", Username),
+    ("GitHub user", Username),
+    ("handle:", Username),
+    ("handle @", Username),
+    ("handle ", Username),
+    ("nickname", Username),
+    ("昵称", Username),
     ("uname", Username),
     ("用户名", Username),
     ("用戶名", Username),
@@ -82,11 +112,39 @@ pub(super) const KEYWORDS: &[(&str, Keyword)] = &[
     ("VX", WeChat),
     ("V信", WeChat),
     ("v信", WeChat),
+    ("Vx", WeChat),
+    ("加V", WeChat),
+    ("加v", WeChat),
+    ("加微", WeChat),
+    ("加薇", WeChat),
+    ("薇", WeChat),
+    ("wxid_", WeChatId),
+    ("QQ", Qq),
+    ("qq", Qq),
+    ("Qq", Qq),
+    ("扣扣", Qq),
+    ("加Q", Qq),
+    ("加q", Qq),
+    ("加QQ", Qq),
+    ("加qq", Qq),
+    ("vx1", Mobile),
+    ("VX1", Mobile),
+    ("wx1", Mobile),
+    ("WX1", Mobile),
+    ("V1", Mobile),
+    ("v1", Mobile),
+    ("tel1", Mobile),
+    ("Tel1", Mobile),
+    ("TEL1", Mobile),
+    ("dh1", Mobile),
+    ("sj1", Mobile),
     ("swift", Swift),
     ("Swift", Swift),
     ("SWIFT", Swift),
     ("bic", Swift),
     ("BIC", Swift),
+    ("国际代码", Swift),
+    ("国际代号", Swift),
 ];
 
 /// Words that may stand between a keyword and its value.
@@ -94,10 +152,11 @@ const CONNECTORS: &[&str] = &[
     "is", "are", "was", "to", "as", "for", "id", "code", "number", "the", "my", "her", "his",
     "our", "your", "no", "account", "this", "of", "new", "current", "old", "set", "changed",
     "reset", "be", "it", "s", "and", "hint", "name", "login", "address", "bic", "admin", "root",
-    "database", "wifi",
+    "database", "wifi", "user", "i", "you", "we", "asked", "use", "used", "now", "registered",
+    "still", "currently", "below", "default", "temporary", "temp",
 ];
 const HAN_CONNECTORS: &str =
-    "号號是为為叫就码碼加我的成了改设設置位：和他她您你请請用及或名搜索现在現新";
+    "号號是为為叫就码碼加我的成了改设設置位：和他她您你请請用及或名搜索现在現新代同❤♥\u{FE0F}";
 /// What stands where a value would, in sentences about passwords and users.
 const NO_VALUES: &[&str] = &[
     "required",
@@ -127,6 +186,41 @@ const NO_VALUES: &[&str] = &[
     "forgotten",
     "forgot",
     "security",
+    "case",
+    "taken",
+    "available",
+    "unavailable",
+    "unique",
+    "missing",
+    "blank",
+    "empty",
+    "unknown",
+    "correct",
+    "visible",
+    "hidden",
+    "displayed",
+    "stored",
+    "mandatory",
+    "valid",
+    "different",
+    "same",
+    "unchanged",
+    "public",
+    "private",
+    "shown",
+    "known",
+    "safe",
+    "secure",
+    "not",
+    "also",
+    "already",
+    "always",
+    "too",
+    "longer",
+    "authentication",
+    "configuration",
+    "default",
+    "anonymous",
     "input",
     "text",
     "value",
@@ -186,8 +280,17 @@ pub(super) fn value(text: &str, keyword: Range<usize>, kind: Keyword) -> Option<
     let is_letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphabetic);
     let starts_inside =
         keyword.start > 0 && is_letter(keyword.start) && is_letter(keyword.start - 1);
-    if starts_inside || (is_letter(keyword.end) && is_letter(keyword.end - 1)) {
-        return None;
+    // `dbPassword` and `PGPASSWORD=`.
+    let begins_part = starts_inside
+        && (bytes[keyword.start].is_ascii_uppercase() && bytes[keyword.start - 1].is_ascii_lowercase()
+            || text[keyword.clone()].starts_with("PASSW") && bytes.get(keyword.end) == Some(&b'='));
+    match kind {
+        _ if starts_inside && !begins_part => return None,
+        Qq => return qq(text, keyword),
+        Mobile => return mobile(text, keyword.end - 1),
+        WeChatId => return wechat_id(text, keyword.start),
+        _ if is_letter(keyword.end) && is_letter(keyword.end - 1) => return None,
+        Password | Username | WeChat | Swift => {}
     }
     let (start, is_assigned) = skip_gap(text, keyword.clone());
     let mut range = start..start + value_len(&text[start..]);
@@ -208,12 +311,63 @@ pub(super) fn value(text: &str, keyword: Range<usize>, kind: Keyword) -> Option<
         return None;
     }
     let (is_value, kind, sureness) = match kind {
+        Password if is_bank_pin(text, &keyword, value) => (true, K::Pin, 82),
         Password => (is_password(value, is_assigned), K::Password, 78),
-        Username => (is_username(value, is_assigned), K::Username, 72),
+        Username => {
+            let ends_clause = bytes.get(range.end).is_none_or(|it| b".,;!?)\n\"'".contains(it));
+            let is_said = ends_clause && text[keyword.end..start].trim() == "is";
+            // Who speaks in a dialogue, and then what is said.
+            let is_speaker = text[keyword].eq_ignore_ascii_case("user:");
+            let is_told = (is_assigned || is_said) && !is_speaker;
+            (is_username(value, is_told), K::Username, 72)
+        }
         WeChat => (is_wechat(value, is_assigned), K::WeChat, 80),
-        Swift => (is_swift(value.as_bytes()), K::SwiftCode, 88),
+        Qq | Mobile | WeChatId | Swift => (is_swift(value.as_bytes()), K::SwiftCode, 88),
     };
     is_value.then_some(Candidate { range, kind, sureness })
+}
+
+/// The password of a card is its PIN.
+fn is_bank_pin(text: &str, keyword: &Range<usize>, value: &str) -> bool {
+    (4..=8).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_digit())
+        && ["取款", "支付", "交易", "银行卡", "储蓄卡", "信用卡"]
+            .iter()
+            .any(|before| text[..keyword.start].ends_with(before))
+}
+
+/// The number behind the word, also attached to it: `qq123456789`.
+fn qq(text: &str, keyword: Range<usize>) -> Option<Candidate> {
+    let bytes = text.as_bytes();
+    let is_within = bytes.get(keyword.end).is_some_and(u8::is_ascii_alphabetic);
+    let (start, _) = skip_gap(text, keyword);
+    let len = bytes[start..].iter().take(12).take_while(|byte| byte.is_ascii_digit()).count();
+    let end = start + len;
+    let goes_on = bytes.get(end).is_some_and(|it| it.is_ascii_alphanumeric() || b"@.%-".contains(it));
+    let is_count = ["年", "个", "人", "万", "版", "款", "元"].iter().any(|it| text[end..].starts_with(it));
+    let is_number = (5..=11).contains(&len) && bytes[start] != b'0' && !goes_on && !is_count;
+    let range = start..end;
+    (is_number && !is_within).then_some(Candidate { range, kind: K::Qq, sureness: 84 })
+}
+
+/// The mobile number that begins at `start`.
+fn mobile(text: &str, start: usize) -> Option<Candidate> {
+    let bytes = &text.as_bytes()[start..];
+    let len = bytes.iter().take(12).take_while(|byte| byte.is_ascii_digit()).count();
+    let is_mobile = super::checks::is_cn_mobile(&bytes[..len])
+        && !bytes.get(len).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'.');
+    let range = start..start + len;
+    is_mobile.then_some(Candidate { range, kind: K::Phone, sureness: 84 })
+}
+
+/// What WeChat calls a user who chose no name.
+fn wechat_id(text: &str, start: usize) -> Option<Candidate> {
+    let range = start..start + value_len(&text[start..]);
+    let id = text[range.clone()].trim_end_matches(|it: char| it.is_ascii_punctuation());
+    let is_id = (10..=30).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let range = start..start + id.len();
+    is_id.then_some(Candidate { range, kind: K::WeChat, sureness: 90 })
 }
 
 /// Over colons, quotes and little words; whether a colon or an equals sign was among them.
@@ -225,7 +379,8 @@ fn skip_gap(text: &str, keyword: Range<usize>) -> (usize, bool) {
         let rest = &text[at..];
         let Some(character) = rest.chars().next() else { break };
         let is_mark =
-            matches!(character, ' ' | ':' | '=' | '"' | '\'' | '`' | '(' | '[' | '>' | '“' | '”');
+            matches!(character, ' ' | ':' | '=' | '"' | '\'' | '`' | '(' | '[' | '>' | '“' | '”' | '@')
+                || rest.starts_with("->");
         if is_mark || HAN_CONNECTORS.contains(character) {
             is_assigned |= matches!(character, ':' | '=' | '是' | '为' | '為');
             at += character.len_utf8();

@@ -13,14 +13,17 @@ pub(super) enum Label {
     Of(EntityKind),
     /// Any payment card.
     Card,
+    /// What one does with a telephone, and with much else.
+    Reach,
     /// A number that is nobody's: of an order, a product, a moment.
     Harmless,
 }
 
 use EntityKind as K;
-use Label::{Card, Harmless, Of};
+use Label::{Card, Harmless, Of, Reach};
 
 /// Sorted by what they announce. Lower case; where two end at the same place the longer one counts.
+/// A space stands for an underscore and a hyphen too.
 const LABELS: &[(Label, &[&str])] = &[
     (
         Of(K::UsBankAccount),
@@ -35,13 +38,19 @@ const LABELS: &[(Label, &[&str])] = &[
             "account ending",
             "a/c",
             "account",
+            "savings",
+            "checking",
+            "accountnumber",
         ],
     ),
-    (Of(K::UsBankRouting), &["routing", "aba", "rtn", "transit number"]),
+    (Of(K::UsBankRouting), &["routing", "aba", "rtn", "transit number", "routingnumber"]),
     (Of(K::UsSocialSecurity), &["ssn", "social security", "social sec", "ss#", "social"]),
-    (Of(K::UsTaxpayerId), &["itin", "taxpayer identification", "tax id", "taxpayer id"]),
+    (Of(K::UsTaxpayerId), &["itin", "taxpayer identification", "tax id", "taxpayer id", "itins"]),
     (Of(K::UsPassport), &["passport"]),
-    (Of(K::CnPassport), &["护照", "護照", "chinese passport", "passport (china)"]),
+    (
+        Of(K::CnPassport),
+        &["护照", "護照", "chinese passport", "passport (china)", "passport (prc)", "prc passport"],
+    ),
     (
         Of(K::DriverId),
         &[
@@ -69,6 +78,20 @@ const LABELS: &[(Label, &[&str])] = &[
             "驾驶证号",
             "driver's permit",
             "license id",
+            "driving permit",
+            "driver permit",
+            "driverlicense",
+            "driverslicense",
+            "driverslicence",
+            "driver lic",
+            "drivers lic",
+            "license #",
+            "licence #",
+            "licensenumber",
+            "permis de conduire",
+            "fahrerlaubnis",
+            "licencia de conducir",
+            "档案编号",
         ],
     ),
     (
@@ -87,9 +110,36 @@ const LABELS: &[(Label, &[&str])] = &[
             "車牌",
             "license tag",
             "vehicle registration",
+            "licenseplate",
+            "licenceplate",
+            "platenumber",
+            "car's tag",
+            "car tag",
+            "tag is",
+            "tag #",
+            "rego",
+            "vrm",
+            "kennzeichen",
+            "immatriculation",
+            "号牌",
         ],
     ),
-    (Of(K::VehicleId), &["vin", "vehicle identification", "chassis", "车架号", "车辆识别"]),
+    (
+        Of(K::VehicleId),
+        &[
+            "vin",
+            "vehicle identification",
+            "chassis",
+            "车架号",
+            "车架",
+            "车辆识别",
+            "车辆识别代号",
+            "车辆识别代码",
+            "识别代号",
+            "识别代码",
+            "大架号",
+        ],
+    ),
     (
         Of(K::CardCvv),
         &[
@@ -104,6 +154,14 @@ const LABELS: &[(Label, &[&str])] = &[
             "cvn",
             "verification code on the back",
             "three digits on the back",
+            "on the back",
+            "csc",
+            "card code",
+            "digit code",
+            "三位数",
+            "后三位",
+            "末三位",
+            "验证值",
         ],
     ),
     (
@@ -123,6 +181,13 @@ const LABELS: &[(Label, &[&str])] = &[
             "到期",
             "exp date",
             "exp.",
+            "expirydate",
+            "expirationdate",
+            "good through",
+            "good until",
+            "valid to",
+            "valid till",
+            "截止",
         ],
     ),
     (
@@ -138,15 +203,21 @@ const LABELS: &[(Label, &[&str])] = &[
             "交易密码",
             "个人识别码",
             "passcode",
+            "pin for my card",
+            "pin for the card",
+            "pin for my debit card",
+            "pin for my bank card",
+            "pin of my card",
+            "pin on my card",
         ],
     ),
     (Of(K::UkHealthNumber), &["nhs", "national health service"]),
     (Of(K::UkInsuranceNumber), &["national insurance", "nino", "ni number"]),
     (
         Of(K::UkTaxpayerReference),
-        &["utr", "taxpayer reference", "self assessment", "tax reference"],
+        &["utr", "taxpayer reference", "self assessment", "tax reference", "taxpayerreference"],
     ),
-    (Of(K::CaSocialInsuranceNumber), &["sin", "social insurance"]),
+    (Of(K::CaSocialInsuranceNumber), &["sin", "social insurance", "s.i.n."]),
     (
         Of(K::CaHealthNumber),
         &[
@@ -161,6 +232,10 @@ const LABELS: &[(Label, &[&str])] = &[
             "health care",
             "medicare",
             "carte soleil",
+            "assurance maladie",
+            "healthcard",
+            "healthnumber",
+            "hcn",
             "ahcip",
             "msp",
             "ramq",
@@ -172,7 +247,6 @@ const LABELS: &[(Label, &[&str])] = &[
         Of(K::Phone),
         &[
             "phone",
-            "call",
             "tel",
             "telephone",
             "mobile",
@@ -181,19 +255,28 @@ const LABELS: &[(Label, &[&str])] = &[
             "whatsapp",
             "sms",
             "text me",
-            "text",
             "dial",
-            "ring",
             "contact number",
-            "reach",
             "messages to",
             "message on",
             "my number",
             "number's",
-            "numbers",
             "cellphone",
             "phones",
-            "contact",
+            "mob",
+            "landline",
+            "office number",
+            "home number",
+            "work number",
+            "day number",
+            "contact no",
+            "toll free",
+            "phonenumber",
+            "mobilenumber",
+            "telefon",
+            "teléfono",
+            "téléphone",
+            "handy",
             "手机",
             "手機",
             "电话",
@@ -210,14 +293,18 @@ const LABELS: &[(Label, &[&str])] = &[
             "来电",
             "联系",
             "call me on",
-            "registered",
+            "call me at",
             "extension",
             "callback",
             "hotline",
             "helpline",
             "voicemail",
-            "calling",
         ],
+    ),
+    (Reach, &["call", "text", "ring", "reach", "numbers", "contact", "registered", "calling"]),
+    (
+        Of(K::MacAddress),
+        &["mac", "mac address", "hardware address", "ethernet address", "mac地址", "物理地址"],
     ),
     (Of(K::Landline), &["座机", "固话", "固定电话", "宅电"]),
     (Of(K::Age), &["aged", "age", "年龄", "年齡", "年纪", "age of"]),
@@ -409,6 +496,14 @@ const LABELS: &[(Label, &[&str])] = &[
             "test card",
             "card type",
             "代码",
+            "iccid",
+            "imei",
+            "asin",
+            "ean",
+            "gtin",
+            "upc",
+            "报告编号",
+            "工单",
         ],
     ),
 ];
@@ -489,8 +584,7 @@ impl Labels {
         let known = self.by_pair[first..].iter().take_while(|(known, ..)| *known == pair);
         let mut known = known.filter(|(_, label, _)| {
             window.len().checked_sub(label.len()).is_some_and(|at| {
-                window[at..].eq_ignore_ascii_case(label.as_bytes())
-                    && has_borders(text, start + at, end)
+                is_label(&window[at..], label.as_bytes()) && has_borders(text, start + at, end)
             })
         });
         known.next().map(|(_, _, label)| *label)
@@ -525,7 +619,7 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
         // What ends a sentence, or another number, comes between.
         let is_cut = match last {
             b'0'..=b'9' | b'!' | b';' => true,
-            b'.' => end < at && bytes[end] == b' ',
+            b'.' => end < at && bytes[end] == b' ' && !is_abbreviation(&bytes[..end - 1]),
             // The last bytes of 。！？；.
             0x82 | 0x81 | 0x9F | 0x9B => {
                 let is_end = |it: &&str| bytes[..end].ends_with(it.as_bytes());
@@ -541,13 +635,33 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
     None
 }
 
-/// A label of Latin letters is a word of its own, which an underscore and a plural's `s` do not
-/// change.
+/// Whether these bytes spell a label: in any case, and as names in programs are written.
+fn is_label(bytes: &[u8], label: &[u8]) -> bool {
+    bytes.iter().zip(label).all(|(byte, known)| {
+        byte.eq_ignore_ascii_case(known) || *known == b' ' && matches!(byte, b'_' | b'-')
+    })
+}
+
+/// Words before a full stop that a number follows.
+fn is_abbreviation(before: &[u8]) -> bool {
+    const KNOWN: [&[u8]; 11] = [
+        b"no", b"nr", b"num", b"acct", b"lic", b"tel", b"ph", b"mob", b"exp", b"ext", b"reg",
+    ];
+    let len = before.iter().rev().take(5).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let word = &before[before.len() - len..];
+    KNOWN.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// A label of Latin letters is a word of its own, which an underscore does not change; in names of
+/// programs a capital begins one.
 fn has_borders(text: &str, start: usize, end: usize) -> bool {
     let bytes = text.as_bytes();
-    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
-    let before = start.checked_sub(1).and_then(|at| bytes.get(at));
-    let starts = !(is_letter(before) && is_letter(bytes.get(start)));
-    let ends = !(is_letter(bytes.get(end)) && is_letter(bytes.get(end - 1)));
-    starts && ends
+    let is_inside = |at: usize| {
+        let (Some(before), Some(after)) = (bytes.get(at.wrapping_sub(1)), bytes.get(at)) else {
+            return false;
+        };
+        let begins_part = before.is_ascii_lowercase() && after.is_ascii_uppercase();
+        before.is_ascii_alphabetic() && after.is_ascii_alphabetic() && !begins_part
+    };
+    !is_inside(start) && !is_inside(end)
 }

@@ -5,6 +5,7 @@
 //! Every rule looks at one value of bounded length, what comes right after it, and at most
 //! [`LEFT_BYTES`] before it. So a text can be searched in pieces: see [`live_from`].
 
+mod age;
 mod checks;
 mod code;
 mod keyed;
@@ -77,7 +78,7 @@ pub(super) fn live_from(text: &str, from: usize) -> usize {
             break;
         }
     }
-    live.min(number::live_age(text, from)).max(from)
+    live.min(age::live_from(text, from)).max(from)
 }
 
 struct Scanner<'a> {
@@ -106,12 +107,23 @@ impl Scanner<'_> {
             Needle::Url if range.start >= self.free_from => {
                 network::url(self.text, range.start, self.free_from)
             }
+            Needle::Domain if range.start >= self.free_from => {
+                network::bare_url(self.text, range.start, self.free_from)
+            }
             Needle::Code if range.start >= self.free_from => self.code(range),
-            Needle::At | Needle::Url | Needle::Code => None,
+            Needle::Years if range.start >= self.free_from => {
+                age::in_han(self.text, range.start, self.free_from)
+            }
+            Needle::At | Needle::Url | Needle::Domain | Needle::Code | Needle::Years => None,
             Needle::Keyword(keyword) => keyed::value(self.text, range, keyword),
         };
-        if let Some(candidate) = found.filter(|candidate| candidate.range.start >= self.free_from) {
-            self.take(candidate);
+        let found = found.filter(|candidate| candidate.range.start >= self.free_from);
+        let Some(candidate) = found else { return };
+        let url = candidate.range.clone();
+        if !self.take(candidate)
+            && let Some(password) = network::password_in(self.text, url)
+        {
+            self.take(password);
         }
     }
 
@@ -177,6 +189,7 @@ impl Scanner<'_> {
             let value = Value { text: self.text, from: self.free_from, groups: &groups, label };
             number::candidates(&value, &mut candidates);
             code::candidates(&value, &mut candidates);
+            age::of_run(&value, &mut candidates);
         }
         candidates
     }
@@ -251,7 +264,7 @@ fn spaces_before(bytes: &[u8], limit: usize) -> usize {
 fn token_start(text: &str, end: usize, from: usize) -> usize {
     let is_part = |character: &char| {
         character.is_ascii_graphic()
-            || *character == '·'
+            || matches!(character, '·' | '年' | '月')
             || token::han_digit(*character).is_some()
             || code::is_province(*character)
     };
@@ -260,11 +273,12 @@ fn token_start(text: &str, end: usize, from: usize) -> usize {
 }
 
 /// Whether a token could be one of several that make a value: it has digits, or is a sign, a single
-/// letter or a short code.
+/// letter, a short code or a month.
 fn can_be_part(token: &str) -> bool {
     let has_digit = token.chars().any(|c| c.is_ascii_digit() || token::han_digit(c).is_some());
     let is_code = token.len() <= 5 && token.bytes().all(|byte| !byte.is_ascii_lowercase());
-    has_digit || token.chars().count() <= 1 || is_code
+    let is_month = number::is_month_name(token.trim_end_matches([',', '.']));
+    has_digit || token.chars().count() <= 1 || is_code || is_month
 }
 
 /// The start of an address on the web that the text ends in.

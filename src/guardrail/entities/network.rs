@@ -11,9 +11,21 @@ use super::{Candidate, URL_BYTES_MAX};
 const LOCAL_BYTES_MAX: usize = 64;
 const DOMAIN_BYTES_MAX: usize = 180;
 
+/// The `@` as those write it who hide from collectors of addresses.
+pub(super) const AT_SIGNS: [&str; 4] = ["[at]", "(at)", "[AT]", "(AT)"];
+const DOTS: [&str; 4] = ["[dot]", "(dot)", "[DOT]", "(DOT)"];
+/// Top levels of domains that are told by themselves; `.io` and its like are file names too often.
+pub(super) const TOP_LEVELS: &[&str] = &[
+    ".com", ".org", ".net", ".edu", ".gov", ".cn", ".info", ".biz", ".io/", ".ly/", ".co/", ".ai/",
+    ".me/", ".app/", ".dev/", ".gl/", ".uk", ".de/", ".fr/", ".jp/", ".ru/", ".tv/", ".us/", ".ca/",
+];
+
 /// The mail address around an `@`.
 pub(super) fn email(text: &str, at: usize, from: usize) -> Option<Candidate> {
     let bytes = text.as_bytes();
+    if bytes[at] != b'@' {
+        return hidden_email(text, at, from);
+    }
     let is_local = |byte: &&u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(byte);
     let before = bytes[from..at].iter().rev().take(LOCAL_BYTES_MAX + 1);
     let mut local = before.take_while(is_local).count();
@@ -27,6 +39,34 @@ pub(super) fn email(text: &str, at: usize, from: usize) -> Option<Candidate> {
     }
     let candidate = Candidate { range: at - local..at + 1 + domain, kind: K::Email, sureness: 95 };
     (local <= LOCAL_BYTES_MAX).then_some(candidate)
+}
+
+/// `name[at]example[dot]com`
+fn hidden_email(text: &str, at: usize, from: usize) -> Option<Candidate> {
+    let bytes = text.as_bytes();
+    let is_local = |byte: &&u8| byte.is_ascii_alphanumeric() || b"._%+-".contains(byte);
+    let local = bytes[from..at].iter().rev().take(LOCAL_BYTES_MAX).take_while(is_local).count();
+    let (mut end, mut name) = (at + AT_SIGNS[0].len(), String::new());
+    while name.len() < DOMAIN_BYTES_MAX {
+        let rest = &text[end..];
+        if let Some(dot) = DOTS.iter().find(|dot| rest.starts_with(**dot)) {
+            name.push('.');
+            end += dot.len();
+        } else if let Some(byte) = rest.bytes().next().filter(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')
+        }) {
+            name.push(char::from(byte));
+            end += 1;
+        } else {
+            break;
+        }
+    }
+    if name.ends_with('.') {
+        name.pop();
+        end -= 1;
+    }
+    let is_address = local > 0 && is_domain(name.as_bytes());
+    is_address.then_some(Candidate { range: at - local..end, kind: K::Email, sureness: 88 })
 }
 
 /// Bytes of a domain name with a top level at the start of `bytes`.
@@ -115,6 +155,53 @@ pub(super) fn url(text: &str, at: usize, from: usize) -> Option<Candidate> {
     is_host.then_some(Candidate { range: start..end, kind: K::Url, sureness: 90 })
 }
 
+/// The web address without a scheme whose top level is at `top`.
+pub(super) fn bare_url(text: &str, top: usize, from: usize) -> Option<Candidate> {
+    let bytes = text.as_bytes();
+    let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let before = bytes[from..top].iter().rev().take(DOMAIN_BYTES_MAX).take_while(is_part).count();
+    let start = top - before;
+    let name = bytes[start..].iter().take(DOMAIN_BYTES_MAX).take_while(is_part).count();
+    let mut host_end = start + name;
+    while host_end > start && !bytes[host_end - 1].is_ascii_alphanumeric() {
+        host_end -= 1;
+    }
+    let host = &text[start..host_end];
+    let has_path = bytes.get(host_end) == Some(&b'/')
+        && bytes.get(host_end + 1).is_some_and(u8::is_ascii_alphanumeric);
+    let last = host.rfind('.')?;
+    let is_known = TOP_LEVELS.iter().any(|top| {
+        let (top, needs_path) = top.strip_suffix('/').map_or((*top, false), |top| (top, true));
+        &host[last..] == top && (has_path || !needs_path)
+    });
+    // Frameworks of that name, and names of packages and methods.
+    let is_code = ["ASP.NET", "asp.net", "ado.net", "vb.net", "VB.net"].contains(&host)
+        || matches!(bytes.get(host_end), Some(b'(' | b'@' | b'_' | b'=' | b':'))
+        || start > 0 && b"@_/\\$".contains(&bytes[start - 1]);
+    if !is_known || is_code || last < 2 || !is_domain(host.as_bytes()) {
+        return None;
+    }
+    let mut end = host_end;
+    if has_path {
+        let is_path = |byte: &&u8| byte.is_ascii_graphic() && !b"\"<>`{}|\\^".contains(byte);
+        end += bytes[end..].iter().take(URL_BYTES_MAX).take_while(is_path).count();
+        while b".,;:!?'*_~)]".contains(&bytes[end - 1]) {
+            end -= 1;
+        }
+    }
+    Some(Candidate { range: start..end, kind: K::Url, sureness: 82 })
+}
+
+/// The password in an address of a server: `scheme://user:password@host`.
+pub(super) fn password_in(text: &str, url: Range<usize>) -> Option<Candidate> {
+    let (scheme, rest) = text[url.clone()].split_once("://")?;
+    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+    let (name, password) = user.split_once(':')?;
+    let start = url.start + scheme.len() + "://".len() + name.len() + 1;
+    let range = start..start + password.len();
+    (!password.is_empty()).then_some(Candidate { range, kind: K::Password, sureness: 85 })
+}
+
 /// An address in the token around a digit, wherever in it that is.
 pub(super) fn in_token(text: &str, token: Range<usize>, digit: usize) -> Option<Candidate> {
     let part = &text[token.clone()];
@@ -166,7 +253,15 @@ fn machine(text: &str, token: Range<usize>, digit: usize) -> Option<Candidate> {
     let is_mac = address.len() == 17
         && (address.split(':').count() == 6 || address.split('-').count() == 6)
         && address.split([':', '-']).all(|pair| pair.len() == 2);
-    if is_mac {
+    let has_letter = address.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let is_dotted = address.len() == 14
+        && address.split('.').count() == 3
+        && address.split('.').all(|part| part.len() == 4)
+        && has_letter;
+    let is_called = address.len() == 12
+        && address.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && label::before(text, start).is_some_and(|it| it.label == Label::Of(K::MacAddress));
+    if is_mac || is_dotted || is_called {
         return Some(Candidate { range: start..end, kind: K::MacAddress, sureness: 92 });
     }
     // `::` and a short rest is a path of some programming language.

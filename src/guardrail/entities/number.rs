@@ -1,36 +1,17 @@
 //! Values of digits: cards, telephones, numbers of people and accounts.
 
+use std::ops::Range;
+
 use super::checks;
 use super::kind::EntityKind as K;
-use super::label::{self, Label, Labelled};
+use super::label::{Label, Labelled};
 use super::token::Separator;
-use super::{Candidate, Value};
+use super::{Candidate, Value, age};
 
 /// The longest value: a card of 19 digits. A telephone has 15 at most.
 const DIGITS_MAX: usize = 19;
 /// Bytes between a label and a value that has no check of its own.
 const NEAR: usize = 24;
-
-/// What makes a number an age, right behind it.
-const AGE_SUFFIXES: &[&str] = &[
-    "years old",
-    "year old",
-    "years of age",
-    "year-old",
-    "-year-old",
-    "-years-old",
-    "yrs old",
-    "yo ",
-    "y/o",
-    "yr old",
-    "years-old",
-    "year olds",
-    "year ol",
-    "周岁",
-    "岁",
-    "歲",
-    "-year old",
-];
 
 /// The first groups of a value, joined.
 struct Digits<'a> {
@@ -55,6 +36,9 @@ pub(super) fn candidates(value: &Value<'_>, out: &mut Vec<Candidate>) {
         let count = index + 1;
         let read = Digits { value, count, digits: &digits, label, lens: &lens };
         expiry(&read, out);
+        if count == 1 && group.text.len() <= 3 && group.range.len() == group.text.len() {
+            age::of_number(value, out);
+        }
         if !value.has_borders(count) {
             continue;
         }
@@ -75,6 +59,19 @@ impl Digits<'_> {
         self.is_labelled(kind) && self.label.is_some_and(|it| it.distance <= NEAR)
     }
 
+    /// Whether the words before it say that it is a telephone's.
+    fn is_phones(&self) -> bool {
+        let is_grouped = self.count > 1 && self.label.is_some_and(|it| it.distance <= 4);
+        let is_number = (self.digits.len() >= 7 || is_grouped)
+            && !self.digits.ends_with(b"000")
+            && self.value.groups[0].range.len() == self.lens[0];
+        match self.label.map(|it| it.label) {
+            Some(Label::Of(K::Phone | K::Landline)) => true,
+            Some(Label::Reach) => is_number,
+            _ => false,
+        }
+    }
+
     fn is_harmless(&self) -> bool {
         self.label.is_some_and(|it| it.label == Label::Harmless)
     }
@@ -88,15 +85,12 @@ impl Digits<'_> {
     }
 }
 
-/// Ages, PINs, the codes of cards, QQ.
+/// PINs, the codes of cards, QQ.
 fn short(read: &Digits<'_>, out: &mut Vec<Candidate>) {
     if read.count != 1 {
         return;
     }
     let len = read.digits.len();
-    if len <= 3 {
-        age(read, out);
-    }
     if matches!(len, 3 | 4) && read.is_near(K::CardCvv) {
         read.propose(K::CardCvv, 85, out);
     }
@@ -108,51 +102,47 @@ fn short(read: &Digits<'_>, out: &mut Vec<Candidate>) {
     }
 }
 
-fn age(read: &Digits<'_>, out: &mut Vec<Candidate>) {
-    let value = read.digits.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
-    if !(1..=125).contains(&value) || read.value.groups[0].range.len() != read.digits.len() {
-        return;
-    }
-    let rest = &read.value.text[read.value.range(1).end..];
-    let is_followed =
-        AGE_SUFFIXES.iter().any(|suffix| rest.trim_start_matches(' ').starts_with(suffix));
-    let ends_clause = rest.is_empty() || rest.starts_with(['.', ',', '!', '?', ';', ')', '\n']);
-    if is_followed {
-        read.propose(K::Age, 86, out);
-    } else if read.is_labelled(K::Age) && read.label.is_some_and(|it| it.distance <= 6) {
-        read.propose(K::Age, 80, out);
-    } else if ends_clause && label::is_turned(read.value.text, read.value.start()) {
-        read.propose(K::Age, 75, out);
-    }
-}
-
-/// Where a number begins that what follows could still make an age.
-pub(super) fn live_age(text: &str, from: usize) -> usize {
-    let bytes = text.as_bytes();
-    let back = text.len().saturating_sub(20).max(from);
-    let Some(last) = (back..text.len()).rev().find(|at| bytes[*at].is_ascii_digit()) else {
-        return text.len();
-    };
-    let rest = text[last + 1..].trim_start_matches(' ');
-    // A stop may be a decimal point.
-    let is_open = AGE_SUFFIXES.iter().any(|suffix| suffix.starts_with(rest))
-        || rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_punctuation());
-    let digits = bytes[from..last + 1].iter().rev().take(4).take_while(|b| b.is_ascii_digit());
-    if is_open { last + 1 - digits.count() } else { text.len() }
-}
-
 fn expiry(read: &Digits<'_>, out: &mut Vec<Candidate>) {
-    if read.count != 2 || !read.is_near(K::CardExpiry) {
+    if !read.is_near(K::CardExpiry) {
         return;
     }
     let month =
         |digits: &[u8]| matches!(digits, [b'0', b'1'..=b'9'] | [b'1', b'0'..=b'2'] | [b'1'..=b'9']);
+    if read.count == 1 {
+        let year_first = read.digits.len() == 4 && read.digits.starts_with(b"20");
+        let is_short = read.digits.len() == 4 && month(&read.digits[..2]);
+        let is_next = read.label.is_some_and(|it| it.distance <= 8) && read.value.has_borders(1);
+        if let Some(range) = expiry_in_words(read).filter(|_| year_first) {
+            out.push(Candidate { range, kind: K::CardExpiry, sureness: 85 });
+        } else if is_short && is_next && !year_first {
+            read.propose(K::CardExpiry, 80, out);
+        }
+        return;
+    }
+    if read.count != 2 {
+        return;
+    }
     let (first, second) = read.digits.split_at(read.lens[0]);
     let is_expiry = matches!(read.value.groups[1].separator, Separator::Slash | Separator::Dash)
         && (month(first) && matches!(second.len(), 2 | 4) || first.len() == 4 && month(second));
     if is_expiry {
         read.propose(K::CardExpiry, 85, out);
     }
+}
+
+/// `March 2027` and `2027年3月`, by their year.
+fn expiry_in_words(read: &Digits<'_>) -> Option<Range<usize>> {
+    let (text, Range { start, end }) = (read.value.text, read.value.range(1));
+    if let Some(rest) = text[end..].strip_prefix('年') {
+        let len = rest.bytes().take(3).take_while(u8::is_ascii_digit).count();
+        let is_month = matches!(len, 1 | 2) && rest[len..].starts_with('月');
+        return is_month.then_some(start..end + "年".len() + len + "月".len());
+    }
+    let before = &text[read.value.from..start];
+    let month = before.trim_end_matches([' ', ',', '.']);
+    let len = month.bytes().rev().take_while(u8::is_ascii_alphabetic).count();
+    let month_start = read.value.from + month.len() - len;
+    is_month_name(&month[month.len() - len..]).then_some(month_start..end)
 }
 
 fn card(read: &Digits<'_>, out: &mut Vec<Candidate>) {
@@ -199,18 +189,25 @@ fn follows_digits(read: &Digits<'_>) -> bool {
 /// Numbers that states give to people.
 fn person(read: &Digits<'_>, out: &mut Vec<Candidate>) {
     let digits = read.digits;
-    let spaced = read.is_joined_by(&[Separator::Space, Separator::Dash]);
+    let mut spaced = read.is_joined_by(&[Separator::Space, Separator::Dash]);
+    let is_dotted = read.is_joined_by(&[Separator::Dot]);
+    spaced |= is_dotted && matches!(read.label.map(|it| it.label), Some(Label::Of(_)));
     match digits.len() {
         18 if !read.is_harmless() && checks::cn_id_card(digits) => {
             read.propose(K::CnIdCard, 95, out);
+        }
+        18 if read.is_near(K::CnIdCard) && checks::is_cn_id_card_shape(digits) => {
+            read.propose(K::CnIdCard, 87, out);
         }
         15 if read.is_labelled(K::CnIdCard) && checks::cn_old_id_card(digits) => {
             read.propose(K::CnIdCard, 88, out);
         }
         9 if spaced => nine(read, out),
         10 => {
-            if read.is_labelled(K::UkHealthNumber) && checks::uk_health(digits) {
-                read.propose(K::UkHealthNumber, 90, out);
+            let is_checked = checks::uk_health(digits);
+            if read.is_labelled(K::UkHealthNumber) && (is_checked || read.is_near(K::UkHealthNumber))
+            {
+                read.propose(K::UkHealthNumber, 83 + 7 * u8::from(is_checked), out);
             }
             if read.is_labelled(K::UkTaxpayerReference) {
                 read.propose(K::UkTaxpayerReference, 85, out);
@@ -220,6 +217,10 @@ fn person(read: &Digits<'_>, out: &mut Vec<Candidate>) {
             }
         }
         _ => {}
+    }
+    let is_permit = read.count == 1 && matches!(digits.len(), 8 | 10);
+    if is_permit && read.is_near(K::CnTravelPermit) && has_han(read) {
+        read.propose(K::CnTravelPermit, 82, out);
     }
     if read.is_labelled(K::DriverId) && (5..=17).contains(&digits.len()) {
         read.propose(K::DriverId, 80, out);
@@ -257,7 +258,9 @@ fn account(read: &Digits<'_>, out: &mut Vec<Candidate>) {
     if read.is_labelled(K::UsBankAccount) && joined && (6..=17).contains(&read.digits.len()) {
         read.propose(K::UsBankAccount, 80, out);
     }
-    if read.count == 1 && read.is_near(K::LicensePlate) && (4..=8).contains(&read.digits.len()) {
+    let is_plate = (4..=8).contains(&read.digits.len())
+        && !matches!(read.digits, [b'1', b'9', _, _] | [b'2', b'0', _, _]);
+    if read.count == 1 && read.is_near(K::LicensePlate) && is_plate {
         read.propose(K::LicensePlate, 70, out);
     }
 }
@@ -270,7 +273,7 @@ fn telephone(read: &Digits<'_>, out: &mut Vec<Candidate>) {
         return;
     }
     let plus = prefix_start(read);
-    let is_labelled = read.is_labelled(K::Phone) || read.is_labelled(K::Landline);
+    let is_labelled = read.is_phones();
     let mobile = match digits {
         [b'8', b'6', rest @ ..] if lens[0] == 2 || plus.is_some() => rest,
         [b'0', b'0', b'8', b'6', rest @ ..] => rest,
@@ -286,7 +289,7 @@ fn telephone(read: &Digits<'_>, out: &mut Vec<Candidate>) {
         81
     } else if is_labelled && is_callable(read) {
         80
-    } else if is_north_american(read) || is_british(read) {
+    } else if is_north_american(read) || is_european(read) {
         74
     } else {
         return;
@@ -323,7 +326,7 @@ fn is_landline(read: &Digits<'_>) -> bool {
         && is_area(&digits[..lens[0]])
         && matches!(lens[1], 7 | 8)
         && digits[lens[0]] != b'0';
-    let is_asked = read.is_labelled(K::Phone) || read.is_labelled(K::Landline);
+    let is_asked = read.is_phones();
     let is_whole = lens.len() == 1
         && is_asked
         && has_han(read)
@@ -347,10 +350,17 @@ fn is_north_american(read: &Digits<'_>) -> bool {
     lens == [3, 3, 4] && digits[0] > b'1' && digits[3] > b'1'
 }
 
-fn is_british(read: &Digits<'_>) -> bool {
-    read.digits.len() == 11
-        && matches!(read.digits, [b'0', b'7', ..])
-        && matches!(read.lens, [11] | [5, 6] | [5, 3, 3])
+/// With the zero of long distance: Britain's, France's, and Australia's in brackets.
+fn is_european(read: &Digits<'_>) -> bool {
+    match (read.digits, read.lens) {
+        ([b'0', b'7', ..], [11] | [5, 6] | [5, 3, 3])
+        | ([b'0', b'1', ..], [5, 6] | [5, 3, 3] | [5, 5] | [4, 3, 4])
+        | ([b'0', b'2', ..], [3, 4, 4])
+        | ([b'0', b'3' | b'8', ..], [4, 3, 4])
+        | ([b'0', b'1'..=b'9', ..], [2, 2, 2, 2, 2]) => true,
+        ([b'0', b'2' | b'3' | b'7' | b'8', ..], [2, 4, 4]) => prefix_start(read).is_some(),
+        _ => false,
+    }
 }
 
 /// Behind the extension, if one follows.
@@ -366,4 +376,23 @@ fn extension_end(read: &Digits<'_>) -> usize {
         1..=6 => end + rest.len() - digits.len() + len,
         _ => end,
     }
+}
+
+/// The name of a month as calendars print it, or its first three letters.
+pub(super) fn is_month_name(word: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    NAMES.iter().any(|name| word == *name || word == &name[..3] || word == "Sept")
 }

@@ -100,9 +100,79 @@ fn every_kind_with_a_form_is_found_and_nothing_beside_it() {
     }
 }
 
+/// The same kinds as other people write them: in programs, forms, notes and advertisements.
+const OTHER_FORMS: &[(&str, &str, &str)] = &[
+    ("A 67-year-old man presented with pain.", "AGE", "67"),
+    ("67 y.o. male", "AGE", "67"),
+    ("pt is a 45yo F", "AGE", "45"),
+    ("just had my 38th birthday", "AGE", "38"),
+    ("I'm 19 and I live alone", "AGE", "19"),
+    ("他三十五岁了", "AGE", "三十五"),
+    ("RAMQ: BOUF 9410 1514", "CA_HEALTH_NUMBER", "BOUF 9410 1514"),
+    ("S.I.N. 130 692 544", "CA_SOCIAL_INSURANCE_NUMBER", "130 692 544"),
+    ("the 3-digit code on the back is 771", "CREDIT_DEBIT_CARD_CVV", "771"),
+    ("card expires March 2027", "CREDIT_DEBIT_CARD_EXPIRY", "March 2027"),
+    ("exp 1127", "CREDIT_DEBIT_CARD_EXPIRY", "1127"),
+    ("卡有效期至2026年9月", "CREDIT_DEBIT_CARD_EXPIRY", "2026年9月"),
+    ("license no. D1234567 issued", "DRIVER_ID", "D1234567"),
+    ("{\"driver_license\": \"D1234567\"}", "DRIVER_ID", "D1234567"),
+    ("jane[at]example[dot]com", "EMAIL", "jane[at]example[dot]com"),
+    ("plate no. 7ABC123, fled", "LICENSE_PLATE", "7ABC123"),
+    ("一辆粤Z1234港", "LICENSE_PLATE", "粤Z1234港"),
+    ("Cisco 001A.2B3C.4D5E dynamic", "MAC_ADDRESS", "001A.2B3C.4D5E"),
+    ("mac address 001a2b3c4d5e", "MAC_ADDRESS", "001a2b3c4d5e"),
+    ("my pw is S3cr3t!pass", "PASSWORD", "S3cr3t!pass"),
+    ("Wi-Fi password -> letmein99", "PASSWORD", "letmein99"),
+    ("PGPASSWORD=letmein99 psql", "PASSWORD", "letmein99"),
+    ("取款密码是123456", "PIN", "123456"),
+    ("the pin for my card: 7734", "PIN", "7734"),
+    ("London: 020 7946 0958", "PHONE", "020 7946 0958"),
+    ("Sydney (02) 9876 5432", "PHONE", "(02) 9876 5432"),
+    ("加我vx13912345678", "PHONE", "13912345678"),
+    ("patient NHS no. 943 476 5919", "UK_NATIONAL_HEALTH_SERVICE_NUMBER", "943 476 5919"),
+    ("NI number: QQ123456C", "UK_NATIONAL_INSURANCE_NUMBER", "QQ123456C"),
+    ("go to example.com/login now", "URL", "example.com/login"),
+    ("Her username is maria.lopez.", "USERNAME", "maria.lopez"),
+    ("user_name=jdoe42", "USERNAME", "jdoe42"),
+    ("twitter handle @jdoe42", "USERNAME", "jdoe42"),
+    ("\"accountNumber\":\"9876543210\"", "US_BANK_ACCOUNT_NUMBER", "9876543210"),
+    ("\"routingNumber\": \"026009593\"", "US_BANK_ROUTING_NUMBER", "026009593"),
+    ("SSN: 219.09.9999", "US_SOCIAL_SECURITY_NUMBER", "219.09.9999"),
+    ("身份证号：11010119900307123X", "CN_ID_CARD", "11010119900307123X"),
+    ("台胞证12345678", "CN_HKM_PERMIT", "12345678"),
+    ("加V：zhangsan88", "WECHAT", "zhangsan88"),
+    ("加wxid_a1b2c3d4e5f6g7", "WECHAT", "wxid_a1b2c3d4e5f6g7"),
+    ("加qq123456789", "QQ", "123456789"),
+    ("车辆识别代号：LSVAA4182E2123456", "VEHICLE_IDENTIFICATION_NUMBER", "LSVAA4182E2123456"),
+    ("银行国际代码：ICBKCNBJSHI", "SWIFT_CODE", "ICBKCNBJSHI"),
+];
+
+#[test]
+fn a_value_is_found_in_its_other_forms_too() {
+    for (text, kind, value) in OTHER_FORMS {
+        assert_eq!(found(text), BTreeMap::from([(*kind, (*value).to_owned())]), "{text}");
+    }
+}
+
+#[test]
+fn a_server_address_gives_its_password_away() {
+    let text = "postgres://admin:s3cr3t@db.example.com:5432/x";
+    let hits = scan(text, 0, [EntityKind::Password].into_iter().collect());
+    assert_eq!(hits.iter().map(|hit| &text[hit.range.clone()]).collect::<Vec<_>>(), ["s3cr3t"]);
+}
+
 #[test]
 fn numbers_that_are_nobodys_are_left_alone() {
     for text in [
+        "registration opens 2024; register by 15 May 2024",
+        "reach 1000000 users and call 3 of 5",
+        "numbers 1 2 3 4 5 6 7 8 9 10 11",
+        "5岁以下儿童和六十岁以上老人",
+        "the username is case sensitive, user=admin",
+        "QQ在2000年有100000用户，今年是2024年",
+        "turn 90 degrees, a 50 year old building",
+        "use asp.net and socket.io with std.net.URL",
+        "bot: who? user: heather",
         "Order number 4111111111111111 has shipped.",
         "The invoice 386408248 is overdue.",
         "Multiply 2139004423 by 1508.",

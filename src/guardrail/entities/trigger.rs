@@ -5,13 +5,17 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::keyed::{KEYWORDS, Keyword};
-use super::{code, floor_char, token};
+use super::{code, floor_char, network, token};
 
 /// What starts a look at the text around it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Needle {
     At,
     Url,
+    /// The top level of a domain's name.
+    Domain,
+    /// What makes the numerals before it an age.
+    Years,
     /// A code that need not have a digit begins here, or right behind.
     Code,
     Keyword(Keyword),
@@ -49,6 +53,9 @@ impl Needles {
         NEEDLES.get_or_init(|| {
             let mut needles = vec![("@", Needle::At), ("://", Needle::Url), ("www.", Needle::Url)];
             needles.extend(KEYWORDS.iter().map(|(text, key)| (*text, Needle::Keyword(*key))));
+            needles.extend(network::AT_SIGNS.map(|sign| (sign, Needle::At)));
+            needles.extend(network::TOP_LEVELS.iter().map(|top| (*top, Needle::Domain)));
+            needles.extend(["岁", "歲"].map(|years| (years, Needle::Years)));
             needles.extend(["AKIA", "ASIA"].map(|prefix| (prefix, Needle::Code)));
             needles.extend(code::provinces().map(|province| (province, Needle::Code)));
             Self::new(needles)
