@@ -64,10 +64,48 @@ Dear Customer,|Dear Sir or Madam,|Best regards,|Kind Regards|To Whom It May Conc
 I bought an iPhone from {o} last {w}.|What is the limit on my card {d}?|Please close my account.
 The May report is late.|Will you mark this page?|Grant me access to the report.|Rose and lily flowers
 Python is a language. Java is another.|Explain the Pythagorean Theorem.|What does API mean?
+Compose a limerick about hydrogen.|Construct a sentence with these words: happy, sandwich, lunch
+Classify the following: bat, coral reef, whale|Sort the list: Banana, Grape, Apple, Orange, Kiwi
+Categorize these words: Happiness, Energy, Rainbow|Pigeon, Duck, Swallow, Eagle, Hawk, Owl
+Write an editorial about bike lanes.|Explain karma to a child.|Come up with questions about Mars.
+Translate this into German: "Good morning"|Remind me to call mom.|Call your dad and grandma.|El Nino is back
+Describe the Mona Lisa.|What do Gen Z and Millennials want?|Explain Moore's Law and Ohm's Law.
+Summarize what Kaggle is|Compare Chelsea and Arsenal.|Google, Amazon, Microsoft, Apple, Tesla, Netflix, Spotify
+The Doctoral Program|Convert "apple" to uppercase|Rank by population: {p}, {p}, {p}|Edit, Rewrite, Generate, Design
+The hero is a wizard, the villain a knight.|A famous prima ballerina danced.|The Coronavirus pandemic
 The Great Gatsby is a novel.|Summarize Hamlet in one line.|Monday, Tuesday and Wednesday
 Press Enter to continue.|Error {d}: File Not Found|See Table {d} and Figure {d}.|Chapter {d}
 How do I cook rice?|Write a poem about the sea.|Which Linux distribution is best?|Chase the dog.
 Can you Help Me with My Homework|Why Is The Sky Blue?|WHAT IS THE CAPITAL GAINS TAX|Buy Now!
+""".strip()
+# As newspapers and reports of meetings write; {o} is a company.
+CHINESE_NEWS = """
+新华社{p}{d}月{d}日电（记者{n}）|新华社{p}{d}月{d}日电（记者{n}、{n}）|据新华社{p}电 （记者{n} 通讯员{n}）
+本报{p}{d}月{d}日讯 记者{n}报道：|本报记者 {n}|（新华社记者{n}摄）|{n}摄（新华社发）|图／{n} 文／{n}|（{n} {n}）
+国务院总理{n}今天会见了{p}总统{n}一行。|国家主席{n}在{p}会见了{p}首相{n}。|外交部发言人{n}在记者会上说，
+{n}说，中国愿意同{p}发展友好关系。|{n}强调，要深化改革。|{n}指出，这一问题必须解决。|{n}介绍说，今年产量增长了{d}%。
+{p}省委书记{n}、省长{n}出席了会议。|出席座谈会的有{n}、{n}、{n}、{n}等同志。|参加会见的还有{n}、{n}和{n}。
+中共中央政治局委员{n}主持会议，{n}作了报告。|副总理{n}{d}日上午在{p}考察。|{p}外长{n}抵达{p}访问。
+（按姓氏笔画为序）{n}{n}{n}{n}{n}{n}{n}|{n} {n} {n}（女） {n} {n}（回族） {n}|{n}（女）{n}{n}（满族）{n}{n}{n}
+代表名单：{n}、{n}（女）、{n}（蒙古族）、{n}|主任委员：{n}　副主任委员：{n}、{n}、{n}|任命{n}为{p}市市长，免去{n}的职务。
+《{n}传》近日出版。|《{n}文集》首发式在{p}举行。|读《{n}选集》有感|{n}新作《春天》由{o}出版。|{n}的画展在{p}开幕。
+{p}队的{n}以{d}比{d}战胜{p}选手{n}，获得冠军。|女子单打决赛：{n}胜{n}|教练{n}说，{n}状态不错。|主力前锋{n}受伤
+{p}总统{n}宣布辞职。|前总统{n}的遗孀{n}去世。|{p}反对党领袖{n}批评了{n}政府的政策。|联合国秘书长{n}呼吁停火。
+{p}国防部长{n}上将、空军司令{n}中将|美国国务卿{n}与{p}外长{n}举行了会谈。|法国作家{n}的小说|作曲家{n}的第{d}交响曲
+村民{n}告诉记者，去年收入{d}元。|厂长{n}带领工人们奋战。|战士{n}跳进水里救起了孩子。|老人{n}今年{d}岁。
+科学家{n}和{n}共同获得了奖项。|院士{n}认为，{n}的理论是正确的。|医生{n}为{n}做了手术。|下岗女工{n}开了一家小店。
+{l}老笑着说，这没什么。|老{l}是个热心人。|小{l}昨天来过。|{l}总还在开会。|{l}主席步入会场。|{l}教授的学生{n}也来了。
+毛主席和{n}在延安|周总理接见了{n}同志|唐代诗人{n}写道：|清朝末年，{n}在{p}起义。|三国时，{n}大败{n}于{p}。
+{n}、{n}编剧，{n}导演，{n}主演。|电影《{p}往事》由{n}执导，{n}、{n}领衔主演。|{n}饰演{n}|歌唱家{n}演唱了这首歌。
+{n}：这件事你怎么看？{n}：我同意。|“{n}，你来一下！”|“我是{n}。”他说。|{n}笑了笑，没有说话。|{n}和妻子{n}都是教师。
+""".strip()
+# What newspapers write without anybody's name.
+CHINESE_NEWS_PLAIN = """
+向大家致以节日的祝贺。|会议对此表示热烈的祝贺。|{p}共和国的经济正在恢复。|常备不懈，居安思危。|子夜时分，我们在{p}。
+月有阴晴圆缺，此事古难全。|人民日报社论|亚太经合组织会议在{p}举行。|实现社会长治久安。|孤儿们吃上了热饭。
+山上的牛羊在吃草，黄昏的彩虹很美。|与{p}、{p}、{p}建立了合作关系。|{o}生产的汽车出口{p}。|来自{p}北部的村庄
+顾客：你好，我想要一份三明治。|金合欢树和桉树|用便利贴和马克笔|龙卷风袭击了城镇|请求使用您的软件的许可。|黎明和天空
+比非常重要更重要|列出四张专辑|高兴地说|方便面和白米饭|江水上涨，万家灯火|金牌得主|石头和沙子|马上开始|温度很高|许多人
 """.strip()
 CHINESE = """
 我叫{n}，今年{d}岁。|你好，我是{n}。|联系人：{n}，电话：{d}|姓名：{n}\n地址：{a}\n手机：{d}|收件人{n}
@@ -115,7 +153,14 @@ def dictionary():
 
 PEOPLE = [word for word, _, kind in dictionary()
           if kind == "nr" and word[0] in HAN_FAMILY and len(word) in (2, 3)]
-FOREIGN_HAN = "史密斯 约翰逊 玛丽 大卫·贝克汉姆 迈克尔·乔丹 安娜·卡列尼娜 汤姆 杰克 彼得 伊丽莎白 克林顿 布什".split()
+# Names of other languages by their sounds, and the characters that write most of them.
+FOREIGN_HAN = [word for word, _, kind in dictionary() if kind == "nrt" and 2 <= len(word) <= 5]
+FOREIGN_HAN += "史密斯 约翰逊 玛丽 汤姆 杰克 彼得 伊丽莎白 克林顿 布什".split()
+SYLLABLES_HAN = (
+    "阿埃艾安奥巴班贝本比彼宾波博伯布查达戴丹道德登迪蒂杜顿多厄恩尔法费菲芬弗福富盖冈戈格根古哈海汉赫"
+    "亨霍胡吉加贾杰金卡凯坎考科克肯库奎拉莱兰劳勒雷里利林卢鲁路伦罗洛马迈曼梅蒙米明莫姆穆纳内尼娜诺努"
+    "帕佩皮蓬普奇乔切日萨塞森沙舍史斯松苏索塔泰坦特廷图托瓦万威维温沃乌西希夏肖谢辛雅亚延伊因尤扎泽詹朱兹"
+)
 
 
 class Names:
@@ -200,11 +245,19 @@ class Names:
             draw.choice(HAN_FAMILY[:100]) if draw.random() < 0.8 else draw.choice(HAN_FAMILY))
         if pattern == "l":
             return family
-        if draw.random() < 0.06:
-            return draw.choice(FOREIGN_HAN)
+        if draw.random() < 0.16:
+            return self.foreign_han()
         if draw.random() < 0.5:
             return draw.choice(PEOPLE)
         return family + "".join(draw.choice(HAN_GIVEN) for _ in range(draw.choice([1, 2, 2, 2])))
+
+    def foreign_han(self):
+        draw = self.random
+        parts = []
+        for _ in range(draw.choice([1, 1, 1, 2, 2])):
+            made = "".join(draw.choice(SYLLABLES_HAN) for _ in range(draw.choice([2, 3, 3, 4, 5])))
+            parts.append(draw.choice(FOREIGN_HAN) if draw.random() < 0.6 else made)
+        return "·".join(parts)
 
     def han_address(self):
         draw, fake = self.random, self.chinese
@@ -312,6 +365,32 @@ def conll(text):
             yield out, spans
 
 
+def weibo(text):
+    """Posts of one character and tag a line; a digit after the character is its place in its word."""
+    for block in re.split(r"\n\s*\n", text):
+        out, spans = "", []
+        for line in block.splitlines():
+            token, _, tag = line.partition("\t")
+            kind = {"PER.NAM": "NAME", "GPE.NAM": "PLACE", "LOC.NAM": "PLACE"}.get(tag[2:])
+            if kind and tag[0] == "B":
+                spans.append([kind, len(out), len(out)])
+            out += token[:1]
+            if kind and spans:
+                spans[-1][2] = len(out)
+        if out:
+            yield out, spans
+
+
+def nameless(sources, listed):
+    """English sentences in which no word with a capital is in the lists of names and places."""
+    outputs = "results/Mixtral-8x7B-Instruct-v0.1/model_outputs.json"
+    for entry in json.loads(sources.text("tatsu-lab/alpaca_eval", outputs)):
+        for text in [entry["instruction"], *re.split(r"(?<=[.!?])\s+|\n+", entry["output"])[:12]]:
+            capitals = re.findall(r"\b[A-Z][A-Za-z]*", text)
+            if 10 <= len(text) <= 300 and not any(listed.get(it.lower(), 0) & 7 for it in capitals):
+                yield text
+
+
 def tagger_rows(data_dir, sources, silver):
     names = Names(7)
     rows = []
@@ -337,6 +416,7 @@ def tagger_rows(data_dir, sources, silver):
     for source, text, han, count in [
         ("templates_en", ENGLISH, False, 60), ("templates_zh", CHINESE, True, 60),
         ("plain_en", ENGLISH_PLAIN, False, 20), ("plain_zh", CHINESE_PLAIN, True, 20),
+        ("news_zh", CHINESE_NEWS, True, 60), ("plain_news_zh", CHINESE_NEWS_PLAIN, True, 20),
     ]:
         for template in templates(text):
             for _ in range(count * (3 if template.count("{n}") > 4 else 1)):
@@ -344,6 +424,9 @@ def tagger_rows(data_dir, sources, silver):
     for path in ["wnut17train.conll", "emerging.dev.conll"]:
         for text, spans in conll(sources.text("leondz/emerging_entities_17", path)):
             add("wnut17", text, spans, text)
+    path = "data/weiboNER_2nd_conll.train"
+    for text, spans in weibo(sources.text("hltcoe/golden-horse", path)):
+        add("weibo", text, spans, text)
     for section in "abefgh":
         for text, spans in conll(sources.text("GateNLP/broad_twitter_corpus", f"{section}.conll")):
             add("btc", text, spans, text, 0.7)
@@ -352,6 +435,9 @@ def tagger_rows(data_dir, sources, silver):
             if re.search(r"\b(name|names|call|named)\b", entry["text"]):
                 continue
             add(name, entry["text"], [], entry["text"], 0.7)
+    listed = lists([])
+    for text in nameless(sources, listed):
+        add("alpaca_eval", text, [], text, 0.7)
     for line in open(silver, encoding="utf-8"):
         entry = json.loads(line)
         spans = [span for span in entry["spans"] if span[0] != "ORG"]
@@ -400,6 +486,8 @@ def lists(common):
         is_word = re.fullmatch("[\u4e00-\u9fff]{2}", word) and not kind.startswith("nr")
         if is_word and count >= 100:
             listed[word] = 128
+    foreign = collections.Counter(char for name in FOREIGN_HAN for char in name)
+    add({char for char, count in foreign.items() if count >= 12} | set(SYLLABLES_HAN), 8)
     for char in HAN_FAMILY + "".join(HAN_COMPOUND):
         add([char], 16)
     given = collections.Counter(char for name in PEOPLE for char in name[1:])

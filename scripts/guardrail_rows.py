@@ -45,6 +45,9 @@ REPOSITORIES = {
     "yizhongw/self-instruct": ("Apache-2.0", "0b26ccaa415992100fa32df62d41b994cf928e23"),
     "sinanw/llm-security-prompt-injection": ("MIT", "c8af0b015a9a4f3380f9e20214828c2dbeadc72c"),
     "leondz/emerging_entities_17": ("CC-BY-4.0", "e52a2d2a71ac1a051ca2d532eef28653c5c02603"),
+    "hltcoe/golden-horse": ("CC-BY-SA-3.0", "7a73c08e45ed94312af4ef2d97cc35a47d029e99"),
+    "UniversalDependencies/UD_Chinese-GSDSimp": (
+        "CC-BY-SA-4.0", "eb3aed31ebb170897405ee5cd1db83a1a0b11864"),
     "GateNLP/broad_twitter_corpus": ("CC-BY-4.0", "0c45ef7b1924a6b8115bceab388781590b1b553a"),
 }
 

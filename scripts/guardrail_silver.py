@@ -31,8 +31,21 @@ def texts(data_dir, sources):
                 yield name, entry["text"]
     posts = guardrail_rows.read_set(data_dir, "content_cold_zh")
     random.Random(0).shuffle(posts)
-    for entry in posts[:7000]:
+    for entry in posts:
         yield "content_cold_zh", entry["text"]
+    for part in ("dev", "test"):
+        path = f"zh_gsdsimp-ud-{part}.conllu"
+        for line in sources.text("UniversalDependencies/UD_Chinese-GSDSimp", path).splitlines():
+            if line.startswith("# text = "):
+                yield "gsd", line.removeprefix("# text = ")
+    decoder, text = json.JSONDecoder(), sources.text("LianjiaTech/BELLE", "eval/eval_set.json")
+    while text.strip():
+        entry, end = decoder.raw_decode(text.lstrip())
+        text = text.lstrip()[end:]
+        yield "belle", entry["question"]
+        yield "belle", entry.get("std_answer") or ""
+    for entry in sources.csv("aggiejiang/SWSR", "SWSR/SexComment.csv"):
+        yield "swsr", entry["comment_text"]
 
 
 def tag(lac, text):

@@ -29,6 +29,9 @@ pub mod listed {
     pub const STREET: u8 = 64;
     /// The first character of a common Chinese word of two.
     pub const HAN_WORD: u8 = 128;
+    /// A character that writes the sounds of foreign names. No Chinese character is a word in lower
+    /// case, so the bit is free.
+    pub const HAN_FOREIGN: u8 = COMMON;
     /// Its second character. No Chinese character is a Latin place, so the bit is free.
     pub const HAN_WORD_END: u8 = PLACE;
 }
