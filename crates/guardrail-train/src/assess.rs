@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::guardrail::{
-    Block, Direction, EntityKind, Guardrail, GuardrailDefinition, Identity, OutputScope, Qualifier,
+    Block, Direction, EntityFinder, EntityKind, Guardrail, GuardrailDefinition, Identity,
+    OutputScope, Qualifier,
 };
 
 /// A text, and what an answer is held against.
@@ -43,8 +44,25 @@ pub(crate) fn assess(definition: &str, texts: &str) -> std::io::Result<()> {
         let started = Instant::now();
         let outcome = guardrail.assess(direction, &blocks, OutputScope::Full);
         let micros = started.elapsed().as_secs_f64() * 1e6;
-        let line = serde_json::json!({ "assessment": outcome.assessment, "micros": micros });
+        let line = json!({ "assessment": outcome.assessment, "micros": micros });
         writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// One line a text: the places of all kinds of sensitive information, in characters, and the
+/// microseconds it took.
+pub(crate) fn entities(texts: &str) -> std::io::Result<()> {
+    let finder = EntityFinder::new(EntityKind::ALL.iter().copied());
+    let texts: Vec<Text> = crate::rows::read(texts)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for Text { text, .. } in &texts {
+        let started = Instant::now();
+        let found = finder.find(text);
+        let micros = started.elapsed().as_secs_f64() * 1e6;
+        let places: Vec<_> =
+            found.iter().map(|it| (it.kind, it.range.start, it.range.end)).collect();
+        writeln!(out, "{}", json!({ "entities": places, "micros": micros }))?;
     }
     Ok(())
 }

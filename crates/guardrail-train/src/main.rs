@@ -17,6 +17,7 @@ mod assess;
 mod content;
 mod random;
 mod rows;
+mod stream;
 mod tags;
 mod write;
 
@@ -35,9 +36,13 @@ fn main() -> std::io::Result<()> {
         ["tagger-train", rows, lists, out, rest @ ..] => train_tagger(rows, lists, out, rest),
         ["tagger-tag", weights, rows] => tag(weights, rows),
         ["assess", definition, texts] => assess::assess(definition, texts),
+        ["entities", texts] => assess::entities(texts),
+        ["stream", cases, plain, rest @ ..] => {
+            stream::stream(cases, plain, option(rest, "--random", 100_000))
+        }
         ["kinds"] => assess::kinds(),
         ["speed", text] => speed(text),
-        _ => Err(std::io::Error::other("usage: content-train|content-score ..")),
+        _ => Err(std::io::Error::other("see `main` for the commands")),
     }
 }
 

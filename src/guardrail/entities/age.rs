@@ -29,11 +29,29 @@ const SUFFIXES: &[&str] = &[
 /// A bound of ages, which is nobody's.
 const BOUNDS: &[&str] = &["以上", "以下", "以内", "以前", "以后", "之前", "之后", "及以"];
 /// Things that have an age and no privacy.
-const THINGS: &[&str] = &[" building", " house", " company", " tree", " bridge", " whisky", " wine"];
+const THINGS: &[&str] =
+    &[" building", " house", " company", " tree", " bridge", " whisky", " wine"];
 /// What follows an age that the words before it tell.
 const AFTER: &[&str] = &[
-    " and", " but", " next", " this", " in ", " on ", " today", " tomorrow", " yesterday", " last",
-    " soon", " now", " years", " when", " as ", " from", " so ", " male", " female",
+    " and",
+    " but",
+    " next",
+    " this",
+    " in ",
+    " on ",
+    " today",
+    " tomorrow",
+    " yesterday",
+    " last",
+    " soon",
+    " now",
+    " years",
+    " when",
+    " as ",
+    " from",
+    " so ",
+    " male",
+    " female",
 ];
 /// Letters of an age in a run of letters and digits: `45yo`.
 const RUNS: &[&str] = &["yo", "yof", "yom"];
@@ -68,7 +86,8 @@ pub(super) fn of_number(value: &Value<'_>, out: &mut Vec<Candidate>) {
     }
     let ends_clause = rest.is_empty() || rest.starts_with(['.', ',', '!', '?', ';', ')', '\n']);
     let goes_on = number >= 5 && AFTER.iter().any(|words| rest.starts_with(words));
-    let is_labelled = value.label.is_some_and(|it| it.label == Label::Of(K::Age) && it.distance <= 6);
+    let is_labelled =
+        value.label.is_some_and(|it| it.label == Label::Of(K::Age) && it.distance <= 6);
     if is_labelled {
         propose(80);
     } else if (ends_clause || goes_on) && label::is_turned(text, range.start) {
@@ -94,8 +113,8 @@ pub(super) fn of_run(value: &Value<'_>, out: &mut Vec<Candidate>) {
     let letters = &group.text[len..];
     let is_letters = |known: &&str| letters.eq_ignore_ascii_case(known.as_bytes());
     let rest = &value.text[group.range.end..];
-    let is_birthday = ["st", "nd", "rd", "th"].iter().any(|it| is_letters(it))
-        && rest.starts_with(" birthday");
+    let is_birthday =
+        ["st", "nd", "rd", "th"].iter().any(|it| is_letters(it)) && rest.starts_with(" birthday");
     let is_run = RUNS.iter().any(is_letters) || is_letters(&"y") && rest.starts_with("/o");
     if is_birthday || is_run {
         let range = group.range.start..group.range.start + len;
@@ -133,10 +152,13 @@ pub(super) fn live_from(text: &str, from: usize) -> usize {
     }
     // A bound may follow the suffix, and the suffix the numerals.
     let tail = &text[back..];
-    let tail = BOUNDS.iter().find_map(|bound| {
-        let first = bound.chars().next()?;
-        tail.strip_suffix(first).filter(|tail| tail.ends_with(['岁', '歲']))
-    }).unwrap_or(tail);
+    let tail = BOUNDS
+        .iter()
+        .find_map(|bound| {
+            let first = bound.chars().next()?;
+            tail.strip_suffix(first).filter(|tail| tail.ends_with(['岁', '歲']))
+        })
+        .unwrap_or(tail);
     let tail = tail.strip_suffix(['岁', '歲']).unwrap_or(tail);
     let tail = tail.strip_suffix('周').unwrap_or(tail);
     let numerals = tail.chars().rev().take(HAN_CHARS_MAX + 1).take_while(|it| is_han_numeral(*it));

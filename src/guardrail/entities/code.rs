@@ -153,9 +153,7 @@ fn labelled(read: &Code<'_>, out: &mut Vec<Candidate>) {
         {
             read.propose(kind, 86, out);
         }
-        K::DriverId
-            if num_digits >= 4 && (5..=20).contains(&code.len()) && read.ends_in_code() =>
-        {
+        K::DriverId if num_digits >= 4 && (5..=20).contains(&code.len()) && read.ends_in_code() => {
             read.propose(kind, 82, out);
         }
         K::LicensePlate if num_digits >= 1 && (3..=9).contains(&code.len()) && distance <= NEAR => {

@@ -149,11 +149,59 @@ pub(super) const KEYWORDS: &[(&str, Keyword)] = &[
 
 /// Words that may stand between a keyword and its value.
 const CONNECTORS: &[&str] = &[
-    "is", "are", "was", "to", "as", "for", "id", "code", "number", "the", "my", "her", "his",
-    "our", "your", "no", "account", "this", "of", "new", "current", "old", "set", "changed",
-    "reset", "be", "it", "s", "and", "hint", "name", "login", "address", "bic", "admin", "root",
-    "database", "wifi", "user", "i", "you", "we", "asked", "use", "used", "now", "registered",
-    "still", "currently", "below", "default", "temporary", "temp",
+    "is",
+    "are",
+    "was",
+    "to",
+    "as",
+    "for",
+    "id",
+    "code",
+    "number",
+    "the",
+    "my",
+    "her",
+    "his",
+    "our",
+    "your",
+    "no",
+    "account",
+    "this",
+    "of",
+    "new",
+    "current",
+    "old",
+    "set",
+    "changed",
+    "reset",
+    "be",
+    "it",
+    "s",
+    "and",
+    "hint",
+    "name",
+    "login",
+    "address",
+    "bic",
+    "admin",
+    "root",
+    "database",
+    "wifi",
+    "user",
+    "i",
+    "you",
+    "we",
+    "asked",
+    "use",
+    "used",
+    "now",
+    "registered",
+    "still",
+    "currently",
+    "below",
+    "default",
+    "temporary",
+    "temp",
 ];
 const HAN_CONNECTORS: &str =
     "号號是为為叫就码碼加我的成了改设設置位：和他她您你请請用及或名搜索现在現新代同❤♥\u{FE0F}";
@@ -282,7 +330,8 @@ pub(super) fn value(text: &str, keyword: Range<usize>, kind: Keyword) -> Option<
         keyword.start > 0 && is_letter(keyword.start) && is_letter(keyword.start - 1);
     // `dbPassword` and `PGPASSWORD=`.
     let begins_part = starts_inside
-        && (bytes[keyword.start].is_ascii_uppercase() && bytes[keyword.start - 1].is_ascii_lowercase()
+        && (bytes[keyword.start].is_ascii_uppercase()
+            && bytes[keyword.start - 1].is_ascii_lowercase()
             || text[keyword.clone()].starts_with("PASSW") && bytes.get(keyword.end) == Some(&b'='));
     match kind {
         _ if starts_inside && !begins_part => return None,
@@ -343,8 +392,10 @@ fn qq(text: &str, keyword: Range<usize>) -> Option<Candidate> {
     let (start, _) = skip_gap(text, keyword);
     let len = bytes[start..].iter().take(12).take_while(|byte| byte.is_ascii_digit()).count();
     let end = start + len;
-    let goes_on = bytes.get(end).is_some_and(|it| it.is_ascii_alphanumeric() || b"@.%-".contains(it));
-    let is_count = ["年", "个", "人", "万", "版", "款", "元"].iter().any(|it| text[end..].starts_with(it));
+    let goes_on =
+        bytes.get(end).is_some_and(|it| it.is_ascii_alphanumeric() || b"@.%-".contains(it));
+    let is_count =
+        ["年", "个", "人", "万", "版", "款", "元"].iter().any(|it| text[end..].starts_with(it));
     let is_number = (5..=11).contains(&len) && bytes[start] != b'0' && !goes_on && !is_count;
     let range = start..end;
     (is_number && !is_within).then_some(Candidate { range, kind: K::Qq, sureness: 84 })
@@ -378,9 +429,10 @@ fn skip_gap(text: &str, keyword: Range<usize>) -> (usize, bool) {
     while at < limit.min(text.len()) {
         let rest = &text[at..];
         let Some(character) = rest.chars().next() else { break };
-        let is_mark =
-            matches!(character, ' ' | ':' | '=' | '"' | '\'' | '`' | '(' | '[' | '>' | '“' | '”' | '@')
-                || rest.starts_with("->");
+        let is_mark = matches!(
+            character,
+            ' ' | ':' | '=' | '"' | '\'' | '`' | '(' | '[' | '>' | '“' | '”' | '@'
+        ) || rest.starts_with("->");
         if is_mark || HAN_CONNECTORS.contains(character) {
             is_assigned |= matches!(character, ':' | '=' | '是' | '为' | '為');
             at += character.len_utf8();

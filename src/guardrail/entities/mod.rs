@@ -11,6 +11,7 @@ mod code;
 mod keyed;
 mod kind;
 mod label;
+mod labels;
 mod network;
 mod number;
 mod token;

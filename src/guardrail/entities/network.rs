@@ -17,7 +17,8 @@ const DOTS: [&str; 4] = ["[dot]", "(dot)", "[DOT]", "(DOT)"];
 /// Top levels of domains that are told by themselves; `.io` and its like are file names too often.
 pub(super) const TOP_LEVELS: &[&str] = &[
     ".com", ".org", ".net", ".edu", ".gov", ".cn", ".info", ".biz", ".io/", ".ly/", ".co/", ".ai/",
-    ".me/", ".app/", ".dev/", ".gl/", ".uk", ".de/", ".fr/", ".jp/", ".ru/", ".tv/", ".us/", ".ca/",
+    ".me/", ".app/", ".dev/", ".gl/", ".uk", ".de/", ".fr/", ".jp/", ".ru/", ".tv/", ".us/",
+    ".ca/",
 ];
 
 /// The mail address around an `@`.
@@ -52,9 +53,11 @@ fn hidden_email(text: &str, at: usize, from: usize) -> Option<Candidate> {
         if let Some(dot) = DOTS.iter().find(|dot| rest.starts_with(**dot)) {
             name.push('.');
             end += dot.len();
-        } else if let Some(byte) = rest.bytes().next().filter(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')
-        }) {
+        } else if let Some(byte) = rest
+            .bytes()
+            .next()
+            .filter(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        {
             name.push(char::from(byte));
             end += 1;
         } else {

@@ -205,7 +205,8 @@ fn person(read: &Digits<'_>, out: &mut Vec<Candidate>) {
         9 if spaced => nine(read, out),
         10 => {
             let is_checked = checks::uk_health(digits);
-            if read.is_labelled(K::UkHealthNumber) && (is_checked || read.is_near(K::UkHealthNumber))
+            if read.is_labelled(K::UkHealthNumber)
+                && (is_checked || read.is_near(K::UkHealthNumber))
             {
                 read.propose(K::UkHealthNumber, 83 + 7 * u8::from(is_checked), out);
             }
