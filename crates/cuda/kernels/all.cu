@@ -1,0 +1,4 @@
+// Every kernel, as one translation unit.
+#include "attention.cuh"
+#include "linear.cuh"
+#include "rows.cuh"

@@ -1,0 +1,164 @@
+// Products of few rows with weights of any type, and weights as elements.
+#pragma once
+
+#include "formats.cuh"
+
+// Up to three matrices of one type share a launch.
+const int MATRICES_MAX = 3;
+
+struct LinearMatrix {
+    const uint8_t* weights;
+    // Null without one.
+    const float* bias;
+    // [num_rows, n]
+    float* out;
+    int64_t n;
+};
+
+struct LinearArgs {
+    LinearMatrix matrices[MATRICES_MAX];
+    // [num_rows, k], 16-byte aligned
+    const float* x;
+    int32_t k;
+    int32_t row_bytes;
+    int32_t num_rows;
+    int32_t num_matrices;
+    // The first matrix makes gates and the second what they are multiplied with: the first's `out`
+    // is `silu(gate x) * (up x)`.
+    int32_t gated;
+    int32_t reserved;
+};
+
+const int LINEAR_WARPS = 4;
+
+DEVICE float silu(float x) { return x / (1.0f + expf(-x)); }
+
+// A warp makes `W` outputs of `R` rows: each weight is read and unpacked once for all rows, each
+// activation is read once for `W` weights. A row's sums have the same order for every `R`, so its
+// bits do not depend on the rows beside it.
+template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
+    int lane = threadIdx.x % 32;
+    int64_t unit = int64_t(blockIdx.x) * LINEAR_WARPS + threadIdx.x / 32;
+    // Outputs of one matrix that a warp makes.
+    const int width = args.gated ? W / 2 : W;
+    int id = 0;
+    if (!args.gated) {
+        while (id < args.num_matrices) {
+            int64_t units = (args.matrices[id].n + width - 1) / width;
+            if (unit < units) break;
+            unit -= units;
+            id++;
+        }
+        if (id == args.num_matrices) return;
+    }
+    const LinearMatrix& matrix = args.matrices[id];
+    int64_t first = unit * width;
+    if (first >= matrix.n) return;
+    const uint8_t* weights[W];
+#pragma unroll
+    for (int w = 0; w < W; w++) {
+        bool is_up = args.gated && w >= W / 2;
+        int64_t row = first + (is_up ? w - W / 2 : w);
+        // What is beyond the matrix is computed of its last row, and left.
+        if (row >= matrix.n) row = matrix.n - 1;
+        weights[w] = args.matrices[is_up ? 1 : id].weights + row * args.row_bytes;
+    }
+    float sums[W][R];
+#pragma unroll
+    for (int w = 0; w < W; w++)
+#pragma unroll
+        for (int r = 0; r < R; r++) sums[w][r] = 0;
+    int lane_first = F::first(lane), lane_second = F::second(lane);
+    // Of few rows, several runs are on their way at a time; many rows fill the registers.
+    [[maybe_unused]] const int UNROLL = R <= 2 ? 4 : 1;
+#pragma unroll UNROLL
+    for (int start = 0; start < args.k; start += RUN) {
+        if (start + lane_second >= args.k) continue;
+        float unpacked[W][8];
+#pragma unroll
+        for (int w = 0; w < W; w++)
+            F::read(weights[w] + int64_t(start / RUN) * F::RUN_BYTES, lane, unpacked[w]);
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            int row = r < args.num_rows ? r : args.num_rows - 1;
+            const float* x = args.x + int64_t(row) * args.k + start;
+            float4 a = __ldg(reinterpret_cast<const float4*>(x + lane_first));
+            float4 b = __ldg(reinterpret_cast<const float4*>(x + lane_second));
+#pragma unroll
+            for (int w = 0; w < W; w++) {
+                float sum = sums[w][r];
+                sum = fmaf(unpacked[w][0], a.x, sum);
+                sum = fmaf(unpacked[w][1], a.y, sum);
+                sum = fmaf(unpacked[w][2], a.z, sum);
+                sum = fmaf(unpacked[w][3], a.w, sum);
+                sum = fmaf(unpacked[w][4], b.x, sum);
+                sum = fmaf(unpacked[w][5], b.y, sum);
+                sum = fmaf(unpacked[w][6], b.z, sum);
+                sums[w][r] = fmaf(unpacked[w][7], b.w, sum);
+            }
+        }
+    }
+#pragma unroll
+    for (int w = 0; w < W; w++)
+#pragma unroll
+        for (int r = 0; r < R; r++) sums[w][r] = warp_sum(sums[w][r]);
+    if (lane != 0) return;
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        if (r >= args.num_rows) return;
+        float* out = matrix.out + int64_t(r) * matrix.n + first;
+        if (args.gated) {
+#pragma unroll
+            for (int w = 0; w < W / 2; w++)
+                if (first + w < matrix.n) out[w] = silu(sums[w][r]) * sums[W / 2 + w][r];
+        } else {
+#pragma unroll
+            for (int w = 0; w < W; w++)
+                if (first + w < matrix.n)
+                    out[w] = sums[w][r] + (matrix.bias ? matrix.bias[first + w] : 0.0f);
+        }
+    }
+}
+
+#define LINEAR(suffix, F)                                                                        \
+    KERNEL(linear_##suffix##_1, LinearArgs, LINEAR_WARPS * 32, (linear<F, 1, 2>))                \
+    KERNEL(linear_##suffix##_2, LinearArgs, LINEAR_WARPS * 32, (linear<F, 2, 2>))                \
+    KERNEL(linear_##suffix##_4, LinearArgs, LINEAR_WARPS * 32, (linear<F, 4, 4>))                \
+    KERNEL(linear_##suffix##_8, LinearArgs, LINEAR_WARPS * 32, (linear<F, 8, 4>))
+FOR_EACH_FORMAT(LINEAR)
+
+struct GatherArgs {
+    const uint8_t* weights;
+    // Rows to read; null reads row `i` as the `i`th.
+    const int32_t* ids;
+    // [num_rows, k]
+    void* out;
+    int64_t num_rows;
+    int32_t k;
+    int32_t row_bytes;
+};
+
+const int GATHER_WARPS = 4;
+
+// A warp unpacks a run of a row.
+template <class F, class T> DEVICE void gather(const GatherArgs& args) {
+    int lane = threadIdx.x % 32;
+    int64_t runs = (args.k + RUN - 1) / RUN;
+    int64_t unit = int64_t(blockIdx.x) * GATHER_WARPS + threadIdx.x / 32;
+    int64_t row = unit / runs, run = unit % runs;
+    if (row >= args.num_rows || run * RUN + F::second(lane) >= args.k) return;
+    int64_t from = args.ids ? args.ids[row] : row;
+    float elements[8];
+    F::read(args.weights + from * args.row_bytes + run * F::RUN_BYTES, lane, elements);
+    T* out = static_cast<T*>(args.out) + row * args.k + run * RUN;
+    for (int i = 0; i < 4; i++) {
+        from_float(elements[i], out[F::first(lane) + i]);
+        from_float(elements[4 + i], out[F::second(lane) + i]);
+    }
+}
+
+#define GATHER(suffix, F)                                                                        \
+    KERNEL(gather_##suffix##_f32, GatherArgs, GATHER_WARPS * 32, (gather<F, float>))             \
+    KERNEL(gather_##suffix##_f16, GatherArgs, GATHER_WARPS * 32, (gather<F, half_t>))            \
+    KERNEL(gather_##suffix##_bf16, GatherArgs, GATHER_WARPS * 32, (gather<F, bf16_t>))
+FOR_EACH_FORMAT(GATHER)

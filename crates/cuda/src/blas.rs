@@ -1,0 +1,218 @@
+//! Products of 16-bit matrices, by cuBLASLt.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::cublaslt::sys;
+
+use crate::driver::Driver;
+use crate::memory::Buffer;
+use crate::{CudaError, Float, Result};
+
+/// What NVIDIA recommends for Hopper.
+const WORKSPACE_BYTES: usize = 32 << 20;
+/// Shapes whose plans are kept. A server sees few decode batches and as many prompts' lengths as there
+/// are.
+const PLANS_MAX: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Blas {
+    handle: sys::cublasLtHandle_t,
+    workspace: Buffer,
+    plans: Mutex<HashMap<Shape, Plan>>,
+}
+
+// SAFETY: cuBLASLt's handles may be used from any thread.
+unsafe impl Send for Blas {}
+// SAFETY: as above; plans are locked.
+unsafe impl Sync for Blas {}
+
+/// `out[row, i] = x[row] . weights[i]`: weights `[n, k]`, `x` `[num_rows, k]`, both of `dtype`; `out` of
+/// `f32`, `out_stride` elements from row to row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    pub(crate) weights: u64,
+    pub(crate) x: u64,
+    pub(crate) out: u64,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) num_rows: usize,
+    pub(crate) out_stride: usize,
+    pub(crate) dtype: Float,
+}
+
+type Shape = (usize, usize, usize, usize, Float);
+
+#[derive(Debug)]
+struct Plan {
+    operation: sys::cublasLtMatmulDesc_t,
+    weights: sys::cublasLtMatrixLayout_t,
+    x: sys::cublasLtMatrixLayout_t,
+    out: sys::cublasLtMatrixLayout_t,
+    algorithm: sys::cublasLtMatmulAlgo_t,
+}
+
+fn check(status: sys::cublasStatus_t, call: &'static str) -> Result<()> {
+    match status {
+        sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS => Ok(()),
+        _ => Err(CudaError::Blas { call, status: status as i32 }),
+    }
+}
+
+impl Blas {
+    pub(crate) fn new(driver: &Arc<Driver>) -> Result<Self> {
+        // SAFETY: loading a library runs its initializers; it is NVIDIA's.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(CudaError::NoBlas);
+        }
+        driver.bind()?;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: there is a place for the handle.
+        check(unsafe { sys::cublasLtCreate(&mut handle) }, "cublasLtCreate")?;
+        let workspace = Buffer::new(driver, WORKSPACE_BYTES)?;
+        Ok(Self { handle, workspace, plans: Mutex::default() })
+    }
+
+    /// # Safety
+    ///
+    /// The three matrices have the sizes that are said, and live until the stream has done this.
+    pub(crate) unsafe fn multiply(&self, driver: &Driver, product: &Product) -> Result<()> {
+        driver.bind()?;
+        let shape = (product.n, product.k, product.num_rows, product.out_stride, product.dtype);
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if !plans.contains_key(&shape) {
+            if plans.len() >= PLANS_MAX {
+                plans.clear();
+            }
+            plans.insert(shape, self.plan(product)?);
+        }
+        let plan = &plans[&shape];
+        let (one, zero) = (1f32, 0f32);
+        // SAFETY: the plan is of these matrices; the rest is the caller's.
+        let status = unsafe {
+            sys::cublasLtMatmul(
+                self.handle,
+                plan.operation,
+                std::ptr::from_ref(&one).cast(),
+                product.weights as *const c_void,
+                plan.weights,
+                product.x as *const c_void,
+                plan.x,
+                std::ptr::from_ref(&zero).cast(),
+                product.out as *const c_void,
+                plan.out,
+                product.out as *mut c_void,
+                plan.out,
+                &plan.algorithm,
+                self.workspace.address() as *mut c_void,
+                WORKSPACE_BYTES,
+                driver.stream().cast(),
+            )
+        };
+        check(status, "cublasLtMatmul")
+    }
+
+    /// cuBLASLt counts columns first: its `out`, `[n, num_rows]`, is ours turned, and so are the
+    /// operands; only the weights have to be turned by it.
+    fn plan(&self, product: &Product) -> Result<Plan> {
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        let element = match product.dtype {
+            Float::F32 => sys::cudaDataType_t::CUDA_R_32F,
+            Float::F16 => sys::cudaDataType_t::CUDA_R_16F,
+            Float::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+        };
+        let (n, k, num_rows) = (product.n as u64, product.k as u64, product.num_rows as u64);
+        let float = sys::cudaDataType_t::CUDA_R_32F;
+        let mut plan = Plan {
+            operation: std::ptr::null_mut(),
+            weights: layout(element, k, n, product.k)?,
+            x: layout(element, k, num_rows, product.k)?,
+            out: layout(float, n, num_rows, product.out_stride)?,
+            algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
+        };
+        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        let turned = 1u32;
+        let mut preference = std::ptr::null_mut();
+        let mut found = MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::zeroed();
+        let mut num_found = 0;
+        // SAFETY: every call gets places for its results, and attributes with their sizes.
+        unsafe {
+            let status = sys::cublasLtMatmulDescCreate(&mut plan.operation, compute, float);
+            check(status, "cublasLtMatmulDescCreate")?;
+            let status = sys::cublasLtMatmulDescSetAttribute(
+                plan.operation,
+                Attribute::CUBLASLT_MATMUL_DESC_TRANSA,
+                std::ptr::from_ref(&turned).cast(),
+                size_of::<u32>(),
+            );
+            check(status, "cublasLtMatmulDescSetAttribute")?;
+            let status = sys::cublasLtMatmulPreferenceCreate(&mut preference);
+            check(status, "cublasLtMatmulPreferenceCreate")?;
+            let status = sys::cublasLtMatmulPreferenceSetAttribute(
+                preference,
+                sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                std::ptr::from_ref(&WORKSPACE_BYTES).cast(),
+                size_of::<usize>(),
+            );
+            check(status, "cublasLtMatmulPreferenceSetAttribute")?;
+            let status = sys::cublasLtMatmulAlgoGetHeuristic(
+                self.handle,
+                plan.operation,
+                plan.weights,
+                plan.x,
+                plan.out,
+                plan.out,
+                preference,
+                1,
+                found.as_mut_ptr(),
+                &mut num_found,
+            );
+            let _ = sys::cublasLtMatmulPreferenceDestroy(preference);
+            check(status, "cublasLtMatmulAlgoGetHeuristic")?;
+        }
+        if num_found == 0 {
+            let expected = "cuBLASLt has an algorithm for few others";
+            return Err(CudaError::shape("product", format!("{product:?}"), expected));
+        }
+        // SAFETY: all bytes were zero, and the call has written the first result.
+        plan.algorithm = unsafe { found.assume_init() }.algo;
+        Ok(plan)
+    }
+}
+
+fn layout(
+    element: sys::cudaDataType_t,
+    rows: u64,
+    columns: u64,
+    stride: usize,
+) -> Result<sys::cublasLtMatrixLayout_t> {
+    let mut layout = std::ptr::null_mut();
+    // SAFETY: there is a place for the layout.
+    let status =
+        unsafe { sys::cublasLtMatrixLayoutCreate(&mut layout, element, rows, columns, stride as i64) };
+    check(status, "cublasLtMatrixLayoutCreate")?;
+    Ok(layout)
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: made by `plan`, or null, which is left alone; nobody else has them.
+        unsafe {
+            if !self.operation.is_null() {
+                let _ = sys::cublasLtMatmulDescDestroy(self.operation);
+            }
+            for layout in [self.weights, self.x, self.out] {
+                let _ = sys::cublasLtMatrixLayoutDestroy(layout);
+            }
+        }
+    }
+}
+
+impl Drop for Blas {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`.
+        let _ = unsafe { sys::cublasLtDestroy(self.handle) };
+    }
+}

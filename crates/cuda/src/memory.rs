@@ -1,0 +1,224 @@
+//! Memory of the GPU: buffers that stay, and a pool for what a step needs.
+//!
+//! The pool hands out and takes back by its own books, without a call of the driver. Work on one stream
+//! is done in order, so what was given back may be handed out again at once; and the same requests in
+//! the same order get the same addresses, which captured work relies on.
+
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::sys;
+
+use crate::driver::{Driver, check};
+use crate::{CudaError, Result};
+
+/// Addresses are multiples of this.
+const ALIGNMENT: usize = 512;
+/// The least that the pool takes of the driver at a time.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// Bytes that stay where they are until they are dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    driver: Arc<Driver>,
+    address: u64,
+    bytes: usize,
+}
+
+impl Buffer {
+    pub(crate) fn new(driver: &Arc<Driver>, bytes: usize) -> Result<Self> {
+        driver.bind()?;
+        let mut address = 0;
+        // SAFETY: there is a place for the address.
+        let result = unsafe { sys::cuMemAlloc_v2(&mut address, bytes.max(1)) };
+        if result == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return Err(CudaError::OutOfMemory { bytes });
+        }
+        check(result, "cuMemAlloc")?;
+        Ok(Self { driver: Arc::clone(driver), address, bytes })
+    }
+
+    pub(crate) fn of(driver: &Arc<Driver>, bytes: &[u8]) -> Result<Self> {
+        let buffer = Self::new(driver, bytes.len())?;
+        // SAFETY: both are as long as is copied, and the call returns when it is done.
+        let result = unsafe {
+            let from = bytes.as_ptr().cast::<c_void>();
+            sys::cuMemcpyHtoD_v2(buffer.address, from, bytes.len())
+        };
+        check(result, "cuMemcpyHtoD")?;
+        Ok(buffer)
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub fn num_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Sets all bytes to zero.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.driver.bind()?;
+        let stream = self.driver.stream();
+        // SAFETY: the buffer is as long as is written; freeing it waits for the stream.
+        let result = unsafe { sys::cuMemsetD8Async(self.address, 0, self.bytes, stream) };
+        check(result, "cuMemsetD8Async")
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.driver.bind().is_ok() {
+            // SAFETY: allocated by `new` and freed once; the driver waits for work that uses it.
+            let _ = unsafe { sys::cuMemFree_v2(self.address) };
+        }
+    }
+}
+
+/// Memory of the host that the GPU copies from and to by itself.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    pointer: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: plain memory with one owner.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    pub(crate) fn new(driver: &Driver, bytes: usize) -> Result<Self> {
+        driver.bind()?;
+        let mut pointer = std::ptr::null_mut();
+        // SAFETY: there is a place for the address.
+        check(unsafe { sys::cuMemHostAlloc(&mut pointer, bytes, 0) }, "cuMemHostAlloc")?;
+        // SAFETY: that many bytes were allocated; they hold something before they are read.
+        unsafe { std::ptr::write_bytes(pointer.cast::<u8>(), 0, bytes) };
+        Ok(Self { pointer: pointer.cast(), bytes })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: allocated and written; whoever copies into it waits before it reads.
+        unsafe { std::slice::from_raw_parts(self.pointer, self.bytes) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed once.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer, self.bytes) }
+    }
+
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut c_void {
+        self.pointer.cast()
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` and freed once.
+        let _ = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    driver: Arc<Driver>,
+    chunks: Mutex<Vec<Chunk>>,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    buffer: Buffer,
+    /// Free ranges in order, none next to another: start and length.
+    free: Vec<(usize, usize)>,
+}
+
+/// Bytes of the pool.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    pool: Arc<Pool>,
+    chunk: usize,
+    start: usize,
+    bytes: usize,
+    pub(crate) address: u64,
+}
+
+impl Pool {
+    pub(crate) fn new(driver: &Arc<Driver>) -> Arc<Self> {
+        Arc::new(Self { driver: Arc::clone(driver), chunks: Mutex::default() })
+    }
+
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Scratch> {
+        let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
+        let mut chunks = self.chunks();
+        let found = chunks.iter_mut().enumerate().find_map(|(chunk, entry)| {
+            let (address, start) = (entry.buffer.address(), take_first(&mut entry.free, bytes)?);
+            Some((chunk, start, address))
+        });
+        let (chunk, start, address) = match found {
+            Some(found) => found,
+            None => {
+                let len = bytes.max(CHUNK_BYTES);
+                let buffer = Buffer::new(&self.driver, len)?;
+                let address = buffer.address();
+                let mut free = vec![(0, len)];
+                let start = take_first(&mut free, bytes).expect("the chunk is at least as long");
+                chunks.push(Chunk { buffer, free });
+                (chunks.len() - 1, start, address)
+            }
+        };
+        let address = address + start as u64;
+        Ok(Scratch { pool: Arc::clone(self), chunk, start, bytes, address })
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, Vec<Chunk>> {
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_first(free: &mut Vec<(usize, usize)>, bytes: usize) -> Option<usize> {
+    let index = free.iter().position(|&(_, len)| len >= bytes)?;
+    let (start, len) = free[index];
+    if len == bytes {
+        free.remove(index);
+    } else {
+        free[index] = (start + bytes, len - bytes);
+    }
+    Some(start)
+}
+
+fn give_back(free: &mut Vec<(usize, usize)>, start: usize, bytes: usize) {
+    let index = free.partition_point(|&(other, _)| other < start);
+    free.insert(index, (start, bytes));
+    for left in [index, index.saturating_sub(1)] {
+        if let [(start, len), (next, more), ..] = free[left..]
+            && start + len == next
+        {
+            free[left] = (start, len + more);
+            free.remove(left + 1);
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        give_back(&mut self.pool.chunks()[self.chunk].free, self.start, self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_whole_again() {
+        let mut free = vec![(0, 4096)];
+        let starts: Vec<_> = (0..4).map(|_| take_first(&mut free, 1024).unwrap()).collect();
+        assert_eq!(starts, [0, 1024, 2048, 3072]);
+        assert_eq!(take_first(&mut free, 1), None);
+        for start in [1024, 3072, 0, 2048] {
+            give_back(&mut free, start, 1024);
+        }
+        assert_eq!(free, [(0, 4096)]);
+        assert_eq!(take_first(&mut free, 4096), Some(0));
+    }
+}

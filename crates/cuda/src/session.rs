@@ -1,0 +1,245 @@
+//! A decoder's GPU: stream, memory for steps, and the graphs of decode steps.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cudarc::driver::sys;
+
+use crate::batch::{Batch, GraphKey, Metadata};
+use crate::blas::Blas;
+use crate::driver::{Driver, Graph, check};
+use crate::memory::{Buffer, Pinned, Pool};
+use crate::rows::Rows;
+use crate::{Float, Result};
+
+/// A GPU as one decoder uses it. Its operations are done in order.
+pub struct Session {
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) blas: Blas,
+    pub(crate) metadata: Mutex<Metadata>,
+    results: Mutex<Option<Pinned>>,
+    graphs: Mutex<HashMap<GraphKey, DecodeGraph>>,
+}
+
+/// What there is to say about a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    pub name: String,
+    /// Major and minor.
+    pub compute_capability: (i32, i32),
+    pub num_multiprocessors: usize,
+    pub total_bytes: usize,
+}
+
+/// The first step of a kind grows the pool and loads what it needs; the second is captured.
+enum DecodeGraph {
+    Seen,
+    Captured { graph: Graph, output: Rows },
+    /// It could not be captured.
+    Refused,
+}
+
+impl Session {
+    /// Of GPU `ordinal`. One decoder's operations belong to one session.
+    pub fn open(ordinal: usize) -> Result<Arc<Self>> {
+        let driver = Arc::new(Driver::open(ordinal)?);
+        Ok(Arc::new(Self {
+            pool: Pool::new(&driver),
+            blas: Blas::new(&driver)?,
+            metadata: Mutex::default(),
+            results: Mutex::default(),
+            graphs: Mutex::default(),
+            driver,
+        }))
+    }
+
+    pub fn info(&self) -> SessionInfo {
+        let facts = &self.driver.facts;
+        SessionInfo {
+            name: facts.name.clone(),
+            compute_capability: (facts.major, facts.minor),
+            num_multiprocessors: facts.num_multiprocessors,
+            total_bytes: facts.total_bytes,
+        }
+    }
+
+    /// Bytes of the GPU's memory that nobody has taken, this program's pools included.
+    pub fn free_bytes(&self) -> Result<usize> {
+        Ok(self.driver.memory()?.0)
+    }
+
+    /// Turing multiplies no matrices of bf16.
+    pub fn has_bf16(&self) -> bool {
+        self.driver.facts.major >= 8
+    }
+
+    /// Computes a step: `work` makes the rows whose elements are wanted, `[batch.num_wanted(), n]`.
+    ///
+    /// A decode step is captured the second time that one of its size comes, and replayed from then
+    /// on without calling `work`.
+    ///
+    /// # Safety
+    ///
+    /// All calls of one session pass a `work` that does the same with the same weights, and what
+    /// `cache_address` stands for, as far as it is the same, are the same buffers, which live.
+    pub unsafe fn compute(
+        &self,
+        batch: &Batch,
+        cache_address: u64,
+        work: impl Fn() -> Result<Rows>,
+    ) -> Result<Vec<f32>> {
+        let Some(key) = batch.graph_key(cache_address) else {
+            return self.download(&work()?, batch.num_wanted());
+        };
+        let mut graphs = self.graphs();
+        match graphs.get(&key) {
+            None => {
+                // A graph of metadata that has moved reads what was freed.
+                graphs.retain(|other, _| other.is_beside(&key));
+                graphs.insert(key, DecodeGraph::Seen);
+            }
+            Some(DecodeGraph::Seen) => {
+                let made = self.capture(&work);
+                let made = made.map_or(DecodeGraph::Refused, |(graph, output)| {
+                    DecodeGraph::Captured { graph, output }
+                });
+                graphs.insert(key, made);
+            }
+            Some(DecodeGraph::Captured { .. } | DecodeGraph::Refused) => {}
+        }
+        if let Some(DecodeGraph::Captured { graph, output }) = graphs.get(&key) {
+            // SAFETY: the pool keeps its memory, and the caller says the same of all else.
+            unsafe { self.driver.replay(graph) }?;
+            return self.download(output, batch.num_wanted());
+        }
+        drop(graphs);
+        self.download(&work()?, batch.num_wanted())
+    }
+
+    fn capture(&self, work: &impl Fn() -> Result<Rows>) -> Result<(Graph, Rows)> {
+        self.driver.begin_capture()?;
+        let output = work();
+        let graph = self.driver.end_capture();
+        Ok((graph?, output?))
+    }
+
+    /// Decode steps that are replayed, by the number of sequences.
+    pub fn num_graphs(&self) -> usize {
+        let is_captured = |graph: &&DecodeGraph| matches!(graph, DecodeGraph::Captured { .. });
+        self.graphs().values().filter(is_captured).count()
+    }
+
+    fn graphs(&self) -> MutexGuard<'_, HashMap<GraphKey, DecodeGraph>> {
+        self.graphs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first `num_rows` rows, of `f32`.
+    pub fn download(&self, rows: &Rows, num_rows: usize) -> Result<Vec<f32>> {
+        assert!(rows.dtype() == Float::F32 && num_rows <= rows.num_rows());
+        let len = num_rows * rows.width();
+        let mut values = vec![0f32; len];
+        self.read(rows.address(), len * 4, |bytes| {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+        })?;
+        Ok(values)
+    }
+
+    /// Waits for all work, and then has `bytes` bytes from `address` on looked at.
+    pub(crate) fn read(&self, address: u64, bytes: usize, look: impl FnOnce(&[u8])) -> Result<()> {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        if results.as_ref().is_none_or(|results| results.bytes().len() < bytes) {
+            *results = Some(Pinned::new(&self.driver, bytes.next_power_of_two())?);
+        }
+        let results = results.as_mut().expect("made above");
+        self.driver.bind()?;
+        let (to, stream) = (results.as_mut_ptr(), self.driver.stream());
+        // SAFETY: both are at least as long, and nobody looks before the stream is done.
+        let result = unsafe { sys::cuMemcpyDtoHAsync_v2(to, address, bytes, stream) };
+        check(result, "cuMemcpyDtoHAsync")?;
+        self.driver.synchronize()?;
+        look(&results.bytes()[..bytes]);
+        Ok(())
+    }
+
+    /// Copies `bytes` to `address`, and waits for it.
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        self.driver.synchronize()?;
+        let from = bytes.as_ptr().cast();
+        // SAFETY: callers have allocated that many bytes; the call returns when it is done.
+        check(unsafe { sys::cuMemcpyHtoD_v2(address, from, bytes.len()) }, "cuMemcpyHtoD")
+    }
+
+    /// Bytes a second that copying within the GPU's memory moves, reads and writes together.
+    pub fn measure_copy(&self, bytes: usize, repeats: usize) -> Result<f64> {
+        let (from, to) = (Buffer::new(&self.driver, bytes)?, Buffer::new(&self.driver, bytes)?);
+        from.clear()?;
+        let copy = || {
+            let stream = self.driver.stream();
+            // SAFETY: both buffers are that long, and freeing them waits.
+            let result = unsafe {
+                sys::cuMemcpyDtoDAsync_v2(to.address(), from.address(), bytes, stream)
+            };
+            check(result, "cuMemcpyDtoDAsync")
+        };
+        let took = self.time(repeats, copy)?;
+        Ok(2.0 * bytes as f64 / took.as_secs_f64())
+    }
+
+    /// Operations a second of a product of two square matrices of numbers that vary, counting a
+    /// multiplication and an addition each.
+    pub fn measure_product(&self, size: usize, dtype: Float, repeats: usize) -> Result<f64> {
+        let elements = (0..size * size).map(|i| (i * 2_654_435_761 % 1021) as f32 / 510.0 - 1.0);
+        let bytes: Vec<u8> = match dtype {
+            Float::F16 => elements.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect(),
+            Float::Bf16 => elements.flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect(),
+            Float::F32 => elements.flat_map(f32::to_le_bytes).collect(),
+        };
+        let weights = Buffer::of(&self.driver, &bytes)?;
+        let x = Buffer::of(&self.driver, &bytes)?;
+        let out = Buffer::new(&self.driver, size * size * 4)?;
+        let took = self.time(repeats, || {
+            let product = crate::blas::Product {
+                weights: weights.address(),
+                x: x.address(),
+                out: out.address(),
+                n: size,
+                k: size,
+                num_rows: size,
+                out_stride: size,
+                dtype,
+            };
+            // SAFETY: the buffers have these sizes, and freeing them waits.
+            unsafe { self.blas.multiply(&self.driver, &product) }
+        })?;
+        Ok(2.0 * (size as f64).powi(3) / took.as_secs_f64())
+    }
+
+    /// The median of a few rounds, each of `repeats` times `work`, by the time of one.
+    fn time(&self, repeats: usize, work: impl Fn() -> Result<()>) -> Result<Duration> {
+        const ROUNDS: usize = 5;
+        work()?;
+        self.driver.synchronize()?;
+        let mut rounds = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            let started_at = Instant::now();
+            for _ in 0..repeats {
+                work()?;
+            }
+            self.driver.synchronize()?;
+            rounds.push(started_at.elapsed() / repeats as u32);
+        }
+        rounds.sort();
+        Ok(rounds[ROUNDS / 2])
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("info", &self.info()).finish_non_exhaustive()
+    }
+}
