@@ -197,7 +197,7 @@ fn to_scalar(format: PackedFormat, rows: usize) -> Result<f64> {
 
 fn norm_and_activation(bench: &Bench, rows: usize) -> Result<()> {
     let (x, weight) = (random((rows, K))?, random(K)?);
-    let norm = RmsNorm::new(weight.clone(), 1e-6);
+    let norm = RmsNorm::new(weight.clone(), 1e-6, &outcrop::ops::Device::Cpu)?;
     bench.compare(
         &format!("rms norm of {K}, {rows} rows"),
         &Work::default(),

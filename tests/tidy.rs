@@ -152,6 +152,7 @@ fn read_sources(root: &Path) -> Vec<Source> {
 
     let is_test_file = |path: &str| {
         let in_program = path.starts_with("src/")
+            || path.starts_with("crates/cuda/src/")
             || path.starts_with("crates/kernels/src/")
             || path.starts_with("crates/threads/src/");
         !in_program || path.contains("/tests/") || path.ends_with("tests.rs")

@@ -1,8 +1,8 @@
 //! Compiles the kernels into one fat binary, with nvcc.
 //!
-//! `CUDA_COMPUTE_CAP` lists the compute capabilities to compile for, by default `75,80,90`; the last
-//! one's PTX is kept as well, for GPUs that come after it. `none` compiles no kernels: such a program
-//! runs on the stand-in only, which brings its own.
+//! `CUDA_COMPUTE_CAP` lists the compute capabilities to compile for, by default `75,80,90`; the
+//! last one's PTX is kept as well, for GPUs that come after it. `none` compiles no kernels: such a
+//! program runs on the stand-in only, which brings its own.
 
 use std::env;
 use std::fs;

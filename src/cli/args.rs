@@ -2,6 +2,7 @@
 //! program is handed typed options.
 
 mod access;
+mod device;
 mod environment;
 mod groups;
 mod guardrail;
@@ -14,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::{AppOptions, DrainOptions};
 use crate::cli::{
-    bench::{BenchModel, BenchOptions, SyntheticModel},
+    bench::{BenchModel, BenchOptions, SyntheticModel, gpu_check::GpuCheckOptions},
     chat::ChatOptions,
     eval::EvalOptions,
     guardrail::GuardrailCommand,
@@ -29,6 +30,7 @@ use crate::limits;
 use crate::model::weights::Quantization;
 
 use self::access::{AccessArgs, KeysArgs};
+use self::device::{DeviceArgs, GpuCheckArgs};
 pub(super) use self::environment::{THREAD_VARIABLES, no_color};
 use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
 use self::guardrail::{GuardrailArgs, GuardrailServeArgs};
@@ -40,6 +42,7 @@ pub(super) enum Command {
     Serve(Box<ServeCommand>),
     Chat(Box<ChatOptions>),
     Bench(BenchOptions),
+    GpuCheck(GpuCheckOptions),
     Eval(EvalCommand),
     Models(ModelsCommand),
     Keys(KeysCommand),
@@ -181,6 +184,9 @@ enum CommandArgs {
     Chat(Box<ChatArgs>),
     /// Measure how fast a model loads, reads prompts and writes answers on this machine
     Bench(Box<BenchArgs>),
+    /// Compare a GPU with the CPU, and measure it
+    #[command(hide = cfg!(not(feature = "cuda")))]
+    GpuCheck(GpuCheckArgs),
     /// Measure how well a model predicts a text: perplexity and the most likely tokens
     Eval(EvalArgs),
     /// List, download, describe and synthesize models
@@ -200,6 +206,7 @@ impl Cli {
             CommandArgs::Serve(_) | CommandArgs::Models(_) => "info",
             CommandArgs::Chat(_)
             | CommandArgs::Bench(_)
+            | CommandArgs::GpuCheck(_)
             | CommandArgs::Eval(_)
             | CommandArgs::Keys(_)
             | CommandArgs::Guardrail(_) => "warn",
@@ -213,6 +220,7 @@ impl Cli {
             CommandArgs::Serve(args) => Command::Serve(Box::new(args.into_command(&self.global)?)),
             CommandArgs::Chat(args) => Command::Chat(Box::new(args.into_options()?)),
             CommandArgs::Bench(args) => Command::Bench(args.into_options()?),
+            CommandArgs::GpuCheck(args) => Command::GpuCheck(args.into_options()),
             CommandArgs::Eval(args) => Command::Eval(args.into_command()?),
             CommandArgs::Models(args) => Command::Models(args.into_command()?),
             CommandArgs::Keys(args) => Command::Keys(args.into_command(&self.global)?),
@@ -292,6 +300,8 @@ impl ServeArgs {
 struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The text to predict, in UTF-8
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
@@ -315,6 +325,7 @@ impl EvalArgs {
         let options = EvalOptions {
             model: PathBuf::new(),
             quantize: model.quantize,
+            device: self.device.device,
             kv_cache_dtype: self.kv_cache_dtype.into(),
             text: self.text,
             context_len: self.context,
@@ -403,6 +414,8 @@ struct BenchArgs {
     /// Random weights of this catalogue model's exact shapes; nothing is downloaded
     #[arg(long, value_name = "ID", conflicts_with = "model")]
     synthetic: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Quantization of synthetic weights [default: q4_k_m], or to quantize float weights to at load
     #[arg(long, value_name = "Q")]
     quantize: Option<Quantization>,
@@ -472,6 +485,7 @@ impl BenchArgs {
             repeats: self.repeats,
             profile: self.profile,
             max_num_batched_tokens: self.max_num_batched_tokens,
+            device: self.device.device,
             kv_cache_dtype: self.kv_cache_dtype.into(),
             seed: self.seed,
             format: match (self.json, self.csv) {

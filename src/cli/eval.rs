@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Device;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -21,7 +20,8 @@ use crate::limits::TOKENIZED_TEXT_BYTES_MAX;
 use crate::model::checkpoint::{Checkpoint, TextSource};
 use crate::model::weights::{LoadOptions, Quantization};
 use crate::model::{
-    CausalLm, Decoder, KvCache, KvCacheConfig, KvDtype, Logits, ModelInput, SeqInput,
+    CausalLm, Decoder, Device, DeviceChoice, KvCache, KvCacheConfig, KvDtype, Logits, ModelInput,
+    SeqInput,
 };
 
 #[derive(Debug, Clone)]
@@ -29,6 +29,7 @@ pub(super) struct EvalOptions {
     /// A checkpoint file or directory.
     pub model: PathBuf,
     pub quantize: Option<Quantization>,
+    pub device: DeviceChoice,
     pub kv_cache_dtype: KvDtype,
     pub text: PathBuf,
     /// Tokens of a window, its first one included, which is not predicted.
@@ -72,12 +73,12 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
     if let Some(id) = token_ids.iter().find(|&&id| id as usize >= vocab_size) {
         bail!("the tokenizer gave token {id}, but the model has {vocab_size} tokens");
     }
-    let quantize = options.quantize;
-    let mut tensors = checkpoint.load(&LoadOptions { quantize, ..LoadOptions::plain() })?;
+    let (quantize, device) = (options.quantize, &Device::open(options.device)?);
+    let mut tensors = checkpoint.load(&LoadOptions { quantize, device, ..LoadOptions::plain() })?;
     let mut model = Decoder::new(checkpoint.config().clone(), &mut tensors)?;
     let started = Instant::now();
     let progress = ProgressBar::new(token_ids.len() as u64);
-    let predictions = predict(&mut model, &token_ids, options, &|num| progress.inc(num))?;
+    let predictions = predict(&mut model, &token_ids, options, &|num| progress.inc(num), device)?;
     progress.finish_and_clear();
     if let Some(path) = &options.top1 {
         write_predictions(path, &token_ids, &predictions)
@@ -131,6 +132,7 @@ fn predict(
     token_ids: &[u32],
     options: &EvalOptions,
     progress: &dyn Fn(u64),
+    device: &Device,
 ) -> Result<Vec<Option<Prediction>>> {
     let num_blocks = options.context_len.div_ceil(BLOCK_SIZE);
     let config = model.config();
@@ -142,7 +144,7 @@ fn predict(
         block_size: BLOCK_SIZE,
         num_blocks,
     };
-    let mut kv_cache = KvCache::new(cache_config, &Device::Cpu)?;
+    let mut kv_cache = KvCache::new(cache_config, device)?;
     let block_table: Arc<[u32]> = (0..num_blocks as u32).collect();
     let mut predictions = Vec::with_capacity(token_ids.len());
     for window in token_ids.chunks(options.context_len) {
@@ -234,6 +236,7 @@ mod tests {
         EvalOptions {
             model: PathBuf::new(),
             quantize: None,
+            device: DeviceChoice::Cpu,
             kv_cache_dtype: KvDtype::F32,
             text: PathBuf::new(),
             context_len,
@@ -264,17 +267,19 @@ mod tests {
     fn windows_are_predicted_from_their_own_tokens_alone() {
         let token_ids: Vec<u32> = (0..150).map(|i| i * i % 96).collect();
         let mut model = golden_model();
-        let found = predict(&mut model, &token_ids, &options(100), &|_| {}).unwrap();
+        let found = predict(&mut model, &token_ids, &options(100), &|_| {}, &Device::Cpu).unwrap();
         assert_eq!(found.len(), token_ids.len());
         let firsts: Vec<usize> = (0..150).filter(|&i| found[i].is_none()).collect();
         assert_eq!(firsts, [0, 100]);
-        let second = predict(&mut model, &token_ids[100..], &options(100), &|_| {}).unwrap();
+        let second =
+            predict(&mut model, &token_ids[100..], &options(100), &|_| {}, &Device::Cpu).unwrap();
         assert_eq!(found[100..], second);
     }
 
     #[test]
     fn a_window_of_one_token_predicts_nothing() {
-        let found = predict(&mut golden_model(), &[1, 2, 3], &options(2), &|_| {}).unwrap();
+        let found =
+            predict(&mut golden_model(), &[1, 2, 3], &options(2), &|_| {}, &Device::Cpu).unwrap();
         assert!(found[0].is_none() && found[1].is_some() && found[2].is_none());
     }
 

@@ -12,8 +12,8 @@ use crate::cli::{machine, progress, report};
 use crate::engine::EngineConfig;
 use crate::hub::{Hub, Selection};
 use crate::model::{KvDtype, weights::Quantization};
-use crate::ops::instruction_set;
-use crate::pipeline::load::{LoadOptions, Loaded};
+use crate::ops::DeviceChoice;
+use crate::pipeline::load::{KvBudget, LoadOptions, Loaded};
 
 #[derive(Debug, Clone)]
 pub(super) struct ModelOptions {
@@ -71,6 +71,9 @@ pub(super) struct EngineOptions {
     pub kv_cache_dtype: KvDtype,
     /// Of all models together. `None`: [`KV_CACHE_SHARE`] of the memory that the weights leave.
     pub kv_cache_bytes: Option<u64>,
+    pub device: DeviceChoice,
+    /// Of a GPU's memory, all models together.
+    pub gpu_memory_fraction: f64,
 }
 
 /// Keys and values take memory as they are used, and other programs want some as well.
@@ -106,18 +109,20 @@ pub(super) fn load_all(
     let draft = engine.draft.as_ref().map(|draft| draft.locate(hub)).transpose()?;
     let sizes: Vec<_> = paths.iter().map(|path| size_on_disk(path)).collect();
     let draft_bytes = draft.as_ref().map_or(0, |path| size_on_disk(path));
-    let kv_cache_bytes = match engine.kv_cache_bytes {
-        Some(bytes) => bytes,
-        None => {
-            let weight_bytes = sizes.iter().sum::<u64>() + draft_bytes;
-            default_kv_cache_bytes(machine::available_memory(), weight_bytes)
-        }
-    };
-    let share = kv_cache_bytes / models.len().max(1) as u64;
+    let num_models = models.len().max(1) as u64;
+    let all_weights = sizes.iter().sum::<u64>() + draft_bytes;
+    let on_cpu = default_kv_cache_bytes(machine::available_memory(), all_weights);
     for (index, ((model, path), &weight_bytes)) in models.iter().zip(&paths).zip(&sizes).enumerate()
     {
         let files = Files { model: path, draft: draft.as_deref(), num_bytes: weight_bytes };
-        publish(index, load_one(model, &files, engine, share)?);
+        let budget = KvBudget {
+            bytes: engine.kv_cache_bytes.map(|bytes| bytes / num_models),
+            on_cpu: on_cpu / num_models,
+            gpu_fraction: engine.gpu_memory_fraction,
+            gpu_reserved: sizes[index + 1..].iter().sum(),
+            models_left: models.len() - index,
+        };
+        publish(index, load_one(model, &files, engine, budget)?);
     }
     Ok(())
 }
@@ -133,7 +138,7 @@ fn load_one(
     model: &ModelOptions,
     files: &Files<'_>,
     engine: &EngineOptions,
-    kv_cache_bytes: u64,
+    kv_budget: KvBudget,
 ) -> anyhow::Result<Loaded> {
     let bar = progress::bytes("loading", files.num_bytes);
     let options = LoadOptions {
@@ -141,7 +146,8 @@ fn load_one(
         draft: files.draft,
         quantize: model.quantize,
         kv_cache_dtype: engine.kv_cache_dtype,
-        kv_cache_bytes,
+        kv_budget,
+        device: engine.device,
         engine: &engine.config,
         recommended_sampling: model.source.recommended_sampling(),
         progress: &|done, total| {
@@ -156,7 +162,7 @@ fn load_one(
     let facts = &loaded.facts;
     tracing::info!(
         "loaded {} in {:.2} s: {:?}, {:.2}B parameters, {} ({}), context {}, cache for {} tokens, \
-         {} kernels",
+         {}",
         model.source.name(),
         facts.load_time.as_secs_f64(),
         facts.architecture,
@@ -165,7 +171,7 @@ fn load_one(
         facts.quantization,
         facts.max_model_len,
         facts.kv_cache_tokens,
-        instruction_set(),
+        facts.device,
     );
     Ok(loaded)
 }

@@ -2,27 +2,37 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Result as OpResult, Tensor};
 
-use crate::model::kv_cache::{KvCache, KvLayer};
+use crate::model::kv_cache::KvCache;
 use crate::model::rope::Rope;
 use crate::model::weights::TensorMap;
-use crate::model::{CausalLm, Logits, ModelConfig, ModelError, ModelInput};
+use crate::model::{CausalLm, Logits, ModelConfig, ModelError, ModelInput, SeqInput};
 use crate::ops::{
-    ATTENTION_HEAD_DIM_MAX, Embedding, Linear, PagedBatch, PagedSeq, RmsNorm, Rotation, Weight,
-    add_rows, apply_rope, paged_attention, write_kv,
+    ATTENTION_HEAD_DIM_MAX, CpuStep, Device, Embedding, KvLayer, Linear, PagedBatch, PagedSeq,
+    Projections, RmsNorm, Rows, Step, Weight,
 };
+#[cfg(feature = "cuda")]
+use crate::ops::{CudaDecoder, StepSpec};
 
 /// A causal language model over weights on one device.
 #[derive(Debug)]
 pub struct Decoder {
     config: ModelConfig,
-    device: Device,
+    compute: Compute,
     rope: Rope,
     embedding: Embedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
     lm_head: Linear,
+}
+
+/// What a device needs beside the weights.
+#[derive(Debug)]
+enum Compute {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(Box<CudaDecoder>),
 }
 
 impl Decoder {
@@ -41,13 +51,19 @@ impl Decoder {
         } else {
             tensors.take("output.weight", &[vocab_size, hidden_size])?
         };
+        let device = table.device();
+        let rope = Rope::new(&config.rope, config.head_dim);
+        let compute = Compute::new(&device, &config, &rope, tensors)?;
         let blocks = (0..config.num_layers)
-            .map(|id| Block::new(&config, &mut Scope { tensors, prefix: format!("blk.{id}.") }))
+            .map(|id| {
+                let prefix = format!("blk.{id}.");
+                Block::new(&config, &mut Scope { tensors, device: &device, prefix })
+            })
             .collect::<Result<_, _>>()?;
-        let mut top = Scope { tensors, prefix: String::new() };
+        let mut top = Scope { tensors, device: &device, prefix: String::new() };
         Ok(Self {
-            device: table.device(),
-            rope: Rope::new(&config.rope, config.head_dim),
+            compute,
+            rope,
             blocks,
             norm: top.norm("output_norm", hidden_size, config.rms_norm_eps)?,
             embedding: Embedding::new(table),
@@ -67,34 +83,88 @@ impl CausalLm for Decoder {
         input: &ModelInput,
         kv_cache: &mut KvCache,
     ) -> Result<Logits, ModelError> {
-        let batch = paged_batch(input, kv_cache.config().block_size);
-        let rotation = self.rope.rotation(&input.positions, &self.device)?;
-        let hidden = self.embedding.forward(&input.token_ids)?;
-        for (layer_id, block) in self.blocks.iter().enumerate() {
-            block.forward(&hidden, &rotation, &batch, kv_cache.layer(layer_id))?;
-        }
+        let seqs = paged_seqs(input);
         let wanted: Vec<u32> = input.logits_rows().map(|row| row as u32).collect();
-        if wanted.is_empty() {
-            return Ok(Logits::new(Vec::new(), self.config.vocab_size));
-        }
-        let wanted = Tensor::new(wanted, &self.device)?;
-        let hidden = self.norm.forward(&hidden.index_select(&wanted, 0)?)?;
-        let logits = self.lm_head.forward(&hidden)?;
-        Ok(Logits::new(logits.flatten_all()?.to_vec1()?, self.config.vocab_size))
+        let step = self.step(input, seqs, &wanted, kv_cache)?;
+        let first = (self.config.num_layers > 0).then(|| kv_cache.layer(0));
+        let values = step.run(first, || self.compute(&step, kv_cache))?;
+        Ok(Logits::new(values, self.config.vocab_size))
     }
 }
 
-fn paged_batch(input: &ModelInput, block_size: usize) -> PagedBatch {
-    let seqs = input
-        .seqs
-        .iter()
-        .map(|seq| PagedSeq {
-            rows: seq.rows.clone(),
-            context_len: seq.context_len,
-            block_table: Arc::clone(&seq.block_table),
-        })
-        .collect();
-    PagedBatch::new(seqs, block_size)
+impl Decoder {
+    fn step<'a>(
+        &'a self,
+        input: &'a ModelInput,
+        seqs: Vec<PagedSeq>,
+        wanted: &'a [u32],
+        kv_cache: &KvCache,
+    ) -> OpResult<Step<'a>> {
+        let cache = kv_cache.config();
+        match &self.compute {
+            Compute::Cpu => Ok(Step::Cpu(CpuStep {
+                token_ids: &input.token_ids,
+                batch: PagedBatch::new(seqs, cache.block_size),
+                rotation: self.rope.rotation(&input.positions)?,
+                wanted,
+            })),
+            #[cfg(feature = "cuda")]
+            Compute::Cuda(decoder) => Ok(Step::Cuda(decoder.step(&StepSpec {
+                token_ids: &input.token_ids,
+                positions: &input.positions,
+                seqs: &seqs,
+                wanted,
+                block_size: cache.block_size,
+                num_blocks: cache.num_blocks,
+                num_heads: self.config.num_attention_heads,
+                num_kv_heads: self.config.num_kv_heads,
+                vocab_size: self.config.vocab_size,
+            })?)),
+        }
+    }
+
+    /// The logits of the wanted rows.
+    fn compute(&self, step: &Step<'_>, kv_cache: &KvCache) -> OpResult<Rows> {
+        let hidden = step.embed(&self.embedding)?;
+        let mut delta = None;
+        for (layer_id, block) in self.blocks.iter().enumerate() {
+            delta = Some(block.forward(&hidden, delta, step, kv_cache.layer(layer_id))?);
+        }
+        if step.wants_nothing() {
+            return Ok(hidden);
+        }
+        let x = step.add_and_norm_wanted(&hidden, delta, &self.norm)?;
+        step.linear(&self.lm_head, &x)
+    }
+}
+
+impl Compute {
+    #[cfg(not(feature = "cuda"))]
+    fn new(_: &Device, _: &ModelConfig, _: &Rope, _: &TensorMap) -> OpResult<Self> {
+        Ok(Self::Cpu)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn new(
+        device: &Device,
+        config: &ModelConfig,
+        rope: &Rope,
+        tensors: &TensorMap,
+    ) -> OpResult<Self> {
+        let Device::Cuda(session) = device else { return Ok(Self::Cpu) };
+        let pairs = rope.table(config.max_position_embeddings);
+        let table = (pairs.as_slice(), config.head_dim / 2, rope.is_adjacent());
+        Ok(Self::Cuda(Box::new(CudaDecoder::new(session, table, tensors.matrix_types())?)))
+    }
+}
+
+fn paged_seqs(input: &ModelInput) -> Vec<PagedSeq> {
+    let of = |seq: &SeqInput| PagedSeq {
+        rows: seq.rows.clone(),
+        context_len: seq.context_len,
+        block_table: Arc::clone(&seq.block_table),
+    };
+    input.seqs.iter().map(of).collect()
 }
 
 /// One layer: attention and feed-forward, each behind a norm and added to the residual stream.
@@ -116,19 +186,19 @@ impl Block {
         })
     }
 
-    /// Adds this layer's contribution to `hidden`, `[num_rows, hidden_size]`, in place.
+    /// Adds `delta`, which the layer before returned, to `hidden`, `[num_rows, hidden_size]`, in
+    /// place, so that a device can do it while it norms; and returns what to add next.
     fn forward(
         &self,
-        hidden: &Tensor,
-        rotation: &Rotation,
-        batch: &PagedBatch,
+        hidden: &Rows,
+        delta: Option<Rows>,
+        step: &Step<'_>,
         kv: &KvLayer,
-    ) -> Result<(), ModelError> {
-        let x = self.attention_norm.forward(hidden)?;
-        add_rows(hidden, &self.attention.forward(&x, rotation, batch, kv)?)?;
-        let x = self.mlp_norm.forward(hidden)?;
-        add_rows(hidden, &self.mlp.forward(&x)?)?;
-        Ok(())
+    ) -> OpResult<Rows> {
+        let x = step.add_and_norm(hidden, delta, &self.attention_norm)?;
+        let attended = self.attention.forward(&x, step, kv)?;
+        let x = step.add_and_norm(hidden, Some(attended), &self.mlp_norm)?;
+        self.mlp.forward(&x, step)
     }
 }
 
@@ -164,25 +234,15 @@ impl Attention {
         })
     }
 
-    fn forward(
-        &self,
-        x: &Tensor,
-        rotation: &Rotation,
-        batch: &PagedBatch,
-        kv: &KvLayer,
-    ) -> Result<Tensor, ModelError> {
-        let layers = [&self.query, &self.key, &self.value];
-        let [mut query, mut key, value] = Linear::forward_all(layers, x)?;
-        if let Some((query_norm, key_norm)) = &self.head_norms {
-            query = query_norm.forward(&query)?;
-            key = key_norm.forward(&key)?;
-        }
-        apply_rope(&query, rotation)?;
-        apply_rope(&key, rotation)?;
-        write_kv(&kv.keys, &key, batch)?;
-        write_kv(&kv.values, &value, batch)?;
-        let attended = paged_attention(&query, &kv.keys, &kv.values, batch)?;
-        Ok(self.output.forward(&attended)?)
+    fn forward(&self, x: &Rows, step: &Step<'_>, kv: &KvLayer) -> OpResult<Rows> {
+        let projections = Projections {
+            query: &self.query,
+            key: &self.key,
+            value: &self.value,
+            head_norms: self.head_norms.as_ref(),
+        };
+        let attended = step.attend(&projections, x, kv)?;
+        step.linear(&self.output, &attended)
     }
 }
 
@@ -204,14 +264,15 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.down.forward(&Linear::gated(&self.gate, &self.up, x)?)?)
+    fn forward(&self, x: &Rows, step: &Step<'_>) -> OpResult<Rows> {
+        step.linear(&self.down, &step.gated(&self.gate, &self.up, x)?)
     }
 }
 
 /// The tensors under one prefix.
 struct Scope<'a> {
     tensors: &'a mut TensorMap,
+    device: &'a Device,
     prefix: String,
 }
 
@@ -234,7 +295,7 @@ impl Scope<'_> {
 
     fn norm(&mut self, name: &str, size: usize, eps: f32) -> Result<RmsNorm, ModelError> {
         let weight = self.take(&format!("{name}.weight"), &[size])?;
-        Ok(RmsNorm::new(vector(&weight)?, eps))
+        Ok(RmsNorm::new(vector(&weight)?, eps, self.device)?)
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Arc<Weight>, ModelError> {

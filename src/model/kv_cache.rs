@@ -1,10 +1,10 @@
 //! The paged KV cache: storage only. Which block belongs to whom is the engine's business.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device as CandleDevice, Tensor};
 use half::{bf16, f16, vec::HalfBitsVecExt};
 
 use crate::model::{ModelConfig, ModelError};
-use crate::ops::{Q8_0_BLOCK_BYTES, Q8_0_BLOCK_LEN};
+use crate::ops::{Device, KvLayer, Q8_0_BLOCK_BYTES, Q8_0_BLOCK_LEN};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvDtype {
@@ -69,17 +69,12 @@ impl KvCacheConfig {
 /// Keys and values of every layer, each `[num_blocks, num_kv_heads, block_size, head_dim]`, or of
 /// Q8_0 the bytes that hold as much.
 ///
-/// The pages are allocated zeroed and untouched, so memory is taken as blocks are first used.
+/// On the CPU pages are allocated zeroed and untouched, so memory is taken as blocks are first
+/// used; on a GPU it is taken at once.
 #[derive(Debug)]
 pub struct KvCache {
     config: KvCacheConfig,
     layers: Vec<KvLayer>,
-}
-
-#[derive(Debug)]
-pub struct KvLayer {
-    pub keys: Tensor,
-    pub values: Tensor,
 }
 
 impl KvCache {
@@ -89,10 +84,12 @@ impl KvCache {
             return Err(ModelError::QuantizedHeadDim { head_dim, block_len });
         }
         let layers = (0..config.num_layers)
-            .map(|_| {
-                let keys = zeroed(&config, device)?;
-                let values = zeroed(&config, device)?;
-                Ok(KvLayer { keys, values })
+            .map(|_| match device {
+                Device::Cpu => {
+                    Ok(KvLayer::Cpu { keys: zeroed(&config)?, values: zeroed(&config)? })
+                }
+                #[cfg(feature = "cuda")]
+                Device::Cuda(session) => on_gpu(&config, session).map(KvLayer::Cuda),
             })
             .collect::<Result<_, ModelError>>()?;
         Ok(Self { config, layers })
@@ -108,7 +105,8 @@ impl KvCache {
 }
 
 /// Half-precision buffers come from zeroed `u16`s: `vec![f16::ZERO; n]` would write every page.
-fn zeroed(config: &KvCacheConfig, device: &Device) -> Result<Tensor, ModelError> {
+fn zeroed(config: &KvCacheConfig) -> Result<Tensor, ModelError> {
+    let device = &CandleDevice::Cpu;
     let (head_len, _) = config.dtype.head_len(config.head_dim);
     let shape = (config.num_blocks, config.num_kv_heads, config.block_size, head_len);
     let len = config.num_blocks * config.num_kv_heads * config.block_size * head_len;
@@ -121,4 +119,20 @@ fn zeroed(config: &KvCacheConfig, device: &Device) -> Result<Tensor, ModelError>
         KvDtype::Q8_0 => Tensor::from_vec(vec![0u8; len], shape, device)?,
     };
     Ok(tensor)
+}
+
+#[cfg(feature = "cuda")]
+fn on_gpu(config: &KvCacheConfig, session: &cuda::Session) -> Result<cuda::KvLayer, ModelError> {
+    let shape = cuda::KvShape {
+        num_blocks: config.num_blocks,
+        num_kv_heads: config.num_kv_heads,
+        block_size: config.block_size,
+        head_dim: config.head_dim,
+    };
+    let dtype = match config.dtype {
+        KvDtype::F16 => cuda::Float::F16,
+        KvDtype::Bf16 => cuda::Float::Bf16,
+        KvDtype::F32 | KvDtype::Q8_0 => return Err(ModelError::GpuKvDtype),
+    };
+    Ok(cuda::KvLayer::new(session, shape, dtype).map_err(candle_core::Error::wrap)?)
 }

@@ -11,6 +11,7 @@ mod reference;
 pub mod rope;
 pub mod synthetic;
 pub mod toy;
+mod warm_up;
 pub mod weights;
 
 use thiserror::Error;
@@ -22,6 +23,9 @@ pub use config::ModelConfig;
 pub use decoder::Decoder;
 pub use input::{BlockId, Logits, ModelInput, SeqInput};
 pub use kv_cache::{KvCache, KvCacheConfig, KvDtype};
+pub use warm_up::warm_up;
+
+pub use crate::ops::{Device, DeviceChoice};
 
 /// A causal language model over a paged KV cache.
 ///
@@ -44,4 +48,7 @@ pub enum ModelError {
     HeadDim { head_dim: usize, limit: usize },
     #[error("head_dim is {head_dim}, but a KV cache of q8_0 takes multiples of {block_len}")]
     QuantizedHeadDim { head_dim: usize, block_len: usize },
+    #[cfg(feature = "cuda")]
+    #[error("on a GPU the KV cache is f16 or bf16")]
+    GpuKvDtype,
 }

@@ -233,7 +233,7 @@ fn kv_cache(config: &ModelConfig, dtype: KvDtype) -> KvCache {
         block_size: BLOCK_SIZE,
         num_blocks: 128,
     };
-    KvCache::new(config, &Device::Cpu).unwrap()
+    KvCache::new(config, &crate::ops::Device::Cpu).unwrap()
 }
 
 /// One sequence's rows: their tokens, how many came before, and the sequence's blocks.

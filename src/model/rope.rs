@@ -83,21 +83,44 @@ impl Rope {
         &self.frequencies
     }
 
+    /// Cosine and sine of each pair at positions `[0, num_positions)`, position by position.
+    #[cfg(feature = "cuda")]
+    pub fn table(&self, num_positions: usize) -> Vec<[f32; 2]> {
+        use rayon::prelude::*;
+
+        let positions = (0..num_positions).into_par_iter();
+        let pairs = positions.flat_map_iter(|position| {
+            self.frequencies.iter().map(move |frequency| self.pair(position as f64, *frequency))
+        });
+        pairs.collect()
+    }
+
+    /// Whether pairs are neighbours.
+    #[cfg(feature = "cuda")]
+    pub fn is_adjacent(&self) -> bool {
+        self.layout == ops::RopeLayout::Adjacent
+    }
+
+    fn pair(&self, position: f64, frequency: f64) -> [f32; 2] {
+        let (sin, cos) = (position * frequency).sin_cos();
+        [(cos * self.amplitude) as f32, (sin * self.amplitude) as f32]
+    }
+
     /// Rotations of rows at `positions`.
-    pub fn rotation(&self, positions: &[u32], device: &Device) -> Result<Rotation> {
+    pub fn rotation(&self, positions: &[u32]) -> Result<Rotation> {
         let shape = (positions.len(), self.frequencies.len());
         let mut cos = Vec::with_capacity(shape.0 * shape.1);
         let mut sin = Vec::with_capacity(shape.0 * shape.1);
         for &position in positions {
             for frequency in &self.frequencies {
-                let (s, c) = (f64::from(position) * frequency).sin_cos();
-                cos.push((c * self.amplitude) as f32);
-                sin.push((s * self.amplitude) as f32);
+                let [c, s] = self.pair(f64::from(position), *frequency);
+                cos.push(c);
+                sin.push(s);
             }
         }
         Ok(Rotation {
-            cos: Tensor::from_vec(cos, shape, device)?,
-            sin: Tensor::from_vec(sin, shape, device)?,
+            cos: Tensor::from_vec(cos, shape, &Device::Cpu)?,
+            sin: Tensor::from_vec(sin, shape, &Device::Cpu)?,
             layout: self.layout,
         })
     }
@@ -139,7 +162,7 @@ mod tests {
     fn angles_stay_exact_far_into_a_context() {
         let config =
             RopeConfig { theta: 1e6, layout: RopeLayout::Halves, scaling: RopeScaling::None };
-        let rotation = Rope::new(&config, 4).rotation(&[131_071], &Device::Cpu).unwrap();
+        let rotation = Rope::new(&config, 4).rotation(&[131_071]).unwrap();
         let cos = rotation.cos.to_vec2::<f32>().unwrap();
         assert_eq!(cos[0][0], 131_071f64.cos() as f32);
         assert_eq!(cos[0][1], 131.071f64.cos() as f32);

@@ -5,13 +5,14 @@
 //! stale block, a skipped chunk or a block shared by mistake changes the text. A script can decide
 //! the next token in place of the hash, and can fail, panic or wait.
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout};
+use candle_core::{CpuStorage, InplaceOp1, Layout};
 
 use crate::model::config::{Architecture, RopeConfig, RopeLayout, RopeScaling};
 use crate::model::{
     BlockId, CausalLm, KvCache, KvCacheConfig, KvDtype, Logits, ModelConfig, ModelError,
     ModelInput, SeqInput,
 };
+use crate::ops::Device;
 
 /// Token ids and hashes are stored as `f32`, which holds integers below this exactly.
 const EXACT_INTEGERS: u64 = 1 << 24;
@@ -140,11 +141,11 @@ impl CausalLm for ToyLm {
         kv_cache: &mut KvCache,
     ) -> Result<Logits, ModelError> {
         let block_size = kv_cache.config().block_size;
-        let layer = kv_cache.layer(0);
-        layer.keys.inplace_op1(&WriteKeys { input, block_size })?;
-        layer.values.inplace_op1(&WriteValues { input, block_size })?;
+        let (keys, values) = kv_cache.layer(0).tensors();
+        keys.inplace_op1(&WriteKeys { input, block_size })?;
+        values.inplace_op1(&WriteValues { input, block_size })?;
 
-        let (keys, values) = (layer.keys.storage_and_layout(), layer.values.storage_and_layout());
+        let (keys, values) = (keys.storage_and_layout(), values.storage_and_layout());
         let (keys, values) = (cpu_slice(&keys.0)?, cpu_slice(&values.0)?);
         let mut logits = Vec::new();
         for seq in &input.seqs {

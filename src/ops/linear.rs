@@ -32,6 +32,11 @@ enum Matrix {
     Candle(QMatMul),
     Packed(Arc<Packed>),
     Dense(Dense),
+    #[cfg(feature = "cuda")]
+    Cuda {
+        matrix: Arc<cuda::Matrix>,
+        bias: Option<cuda::Vector>,
+    },
 }
 
 impl Linear {
@@ -40,8 +45,22 @@ impl Linear {
         let matrix = match &weight.storage {
             Storage::Candle(tensor) => Matrix::of(Arc::clone(tensor))?,
             Storage::Packed(packed) => Matrix::Packed(Arc::clone(packed)),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda { matrix, session } => {
+                let bias = bias.map(|bias| super::cuda::vector(session, &bias)).transpose()?;
+                let matrix = Matrix::Cuda { matrix: Arc::clone(matrix), bias };
+                return Ok(Self { matrix, bias: None });
+            }
         };
         Ok(Self { matrix, bias })
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_gpu(&self) -> Result<cuda::Layer<'_>> {
+        match &self.matrix {
+            Matrix::Cuda { matrix, bias } => Ok((matrix, bias.as_ref())),
+            _ => bail!("the weights are not on the GPU"),
+        }
     }
 
     /// `[num_rows, k]` to `[num_rows, n]`.
@@ -53,6 +72,8 @@ impl Linear {
                 y
             }
             Matrix::Dense(matrix) => timed(|| matrix.name(), || x.apply_op1_no_bwd(matrix))?,
+            #[cfg(feature = "cuda")]
+            Matrix::Cuda { .. } => bail!("the weights are on a GPU, and the rows are not"),
         };
         self.add_bias(y)
     }
@@ -196,8 +217,18 @@ impl Embedding {
                 table.embedding(&Tensor::from_slice(token_ids, token_ids.len(), &Device::Cpu)?)
             }
             Storage::Packed(table) => table.rows(token_ids.iter().map(|&id| id as usize)),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda { .. } => bail!("the table is on a GPU, and the step is not"),
         };
         timed(|| "embedding", look_up)
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_gpu(&self) -> Result<&cuda::Matrix> {
+        match &self.table.storage {
+            Storage::Cuda { matrix, .. } => Ok(matrix),
+            _ => bail!("the table is not on the GPU"),
+        }
     }
 }
 

@@ -4,15 +4,22 @@
 //! All activations are `f32` and row-major, `[num_rows, ...]`.
 
 mod attention;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod device;
 mod linear;
 mod packed;
 mod parallel;
 mod profile;
 mod rows;
+mod step;
 mod storage;
 mod weight;
 
 pub use attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
+#[cfg(feature = "cuda")]
+pub use cuda::CudaDecoder;
+pub use device::{Ceilings, Device, DeviceChoice, KvLayer, Rows};
 pub use kernels::{
     BLOCK_LEN as Q8_0_BLOCK_LEN, HEAD_DIM_MAX as ATTENTION_HEAD_DIM_MAX, RopeLayout,
 };
@@ -23,6 +30,9 @@ pub use linear::{Embedding, Linear};
 pub use parallel::num_threads;
 pub use profile::{OperationTime, profiled};
 pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};
+#[cfg(feature = "cuda")]
+pub use step::StepSpec;
+pub use step::{CpuStep, Projections, Step};
 pub use weight::Weight;
 
 use ::kernels::KernelTable;

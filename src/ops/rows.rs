@@ -3,21 +3,44 @@
 use candle_core::{CpuStorage, CustomOp2, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor};
 use kernels::{KernelTable, RmsNormArgs, RopeArgs, RopeLayout};
 
+use super::device::Device;
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::profile::timed;
 use super::storage::{f32_slice, f32_slice_mut};
 
 /// Root mean square norm over the last dimension of its weight's length.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RmsNorm {
     weight: Tensor,
     eps: f32,
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<cuda::Vector>,
 }
 
 impl RmsNorm {
-    /// `weight` is `[n]`, `f32`.
-    pub fn new(weight: Tensor, eps: f32) -> Self {
-        Self { weight, eps }
+    /// `weight` is `[n]`, `f32`, on the CPU; it goes to `device` from there.
+    pub fn new(weight: Tensor, eps: f32, device: &Device) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(Self {
+                weight,
+                eps,
+                #[cfg(feature = "cuda")]
+                on_gpu: None,
+            }),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(session) => {
+                let on_gpu = Some(super::cuda::vector(session, &weight)?);
+                Ok(Self { weight, eps, on_gpu })
+            }
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_gpu(&self) -> Result<(&cuda::Vector, f32)> {
+        match &self.on_gpu {
+            Some(weight) => Ok((weight, self.eps)),
+            None => candle_core::bail!("the norm is not on the GPU"),
+        }
     }
 
     /// `x` is any whole number of rows of `n`, so it also norms the heads of a row one by one.

@@ -7,10 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use kernels::{BlockFormat, GROUP, KernelTable, PackedFormat, SuperFormat};
 use memmap2::MmapMut;
 use rayon::prelude::*;
+
+use super::device::Device;
+
+const CANDLE_CPU: candle_core::Device = candle_core::Device::Cpu;
 
 /// A tensor of a checkpoint.
 #[derive(Debug)]
@@ -23,13 +27,18 @@ pub struct Weight {
 pub(super) enum Storage {
     Candle(Arc<QTensor>),
     Packed(Arc<Packed>),
+    #[cfg(feature = "cuda")]
+    Cuda {
+        matrix: Arc<cuda::Matrix>,
+        session: Arc<cuda::Session>,
+    },
 }
 
 impl Weight {
-    /// The form for the tensor's type, shape and device.
+    /// The form for the tensor's type and shape on the CPU, where it is.
     pub fn new(tensor: QTensor) -> Result<Self> {
         let dims = tensor.shape().dims().to_vec();
-        if tensor.device().is_cpu() && Self::is_packed(tensor.dtype(), &dims) {
+        if Self::is_packed(tensor.dtype(), &dims) {
             return Self::pack(&tensor.data()?, tensor.dtype(), &dims);
         }
         Ok(Self { dims, storage: Storage::Candle(Arc::new(tensor)) })
@@ -52,6 +61,22 @@ impl Weight {
         Ok(Self { dims: dims.to_vec(), storage: Storage::Packed(Arc::new(packed)) })
     }
 
+    /// Copies `bytes`, a matrix as a file has it, to a GPU.
+    #[cfg(feature = "cuda")]
+    pub fn upload(
+        session: &Arc<cuda::Session>,
+        bytes: &[u8],
+        dtype: GgmlDType,
+        dims: &[usize],
+    ) -> Result<Self> {
+        let &[n, k] = dims else { bail!("a tensor {dims:?} is no matrix") };
+        let format = super::cuda::weight_format(dtype);
+        let matrix = cuda::Matrix::new(session, format, n, k, bytes);
+        let matrix = Arc::new(matrix.map_err(candle_core::Error::wrap)?);
+        let storage = Storage::Cuda { matrix, session: Arc::clone(session) };
+        Ok(Self { dims: dims.to_vec(), storage })
+    }
+
     /// Outermost dimension first.
     pub fn dims(&self) -> &[usize] {
         &self.dims
@@ -61,13 +86,16 @@ impl Weight {
         match &self.storage {
             Storage::Candle(tensor) => tensor.dtype(),
             Storage::Packed(packed) => ggml_dtype(packed.format),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda { matrix, .. } => super::cuda::ggml_dtype(matrix.format()),
         }
     }
 
     pub fn device(&self) -> Device {
         match &self.storage {
-            Storage::Candle(tensor) => tensor.device(),
-            Storage::Packed(_) => Device::Cpu,
+            Storage::Candle(_) | Storage::Packed(_) => Device::Cpu,
+            #[cfg(feature = "cuda")]
+            Storage::Cuda { session, .. } => Device::Cuda(Arc::clone(session)),
         }
     }
 
@@ -76,14 +104,18 @@ impl Weight {
         match &self.storage {
             Storage::Candle(tensor) => tensor.storage_size_in_bytes(),
             Storage::Packed(packed) => packed.bytes.len(),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda { matrix, .. } => matrix.num_bytes(),
         }
     }
 
-    /// The elements as `f32`, on the same device.
+    /// The elements as `f32`, on the CPU.
     pub fn dequantize(&self) -> Result<Tensor> {
         match &self.storage {
             Storage::Candle(tensor) => tensor.dequantize(&tensor.device()),
             Storage::Packed(packed) => packed.rows(0..packed.n),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda { matrix, session } => super::cuda::elements(session, matrix),
         }
     }
 }
@@ -172,8 +204,7 @@ impl Packed {
             }
             self.format.unpack_row(self.groups(id / GROUP * GROUP, GROUP), id % GROUP, out);
         }
-        let storage =
-            QStorage::from_data(Cow::Owned(bytes), &Device::Cpu, ggml_dtype(self.format))?;
-        QTensor::new(storage, (num_rows, self.k))?.dequantize(&Device::Cpu)
+        let storage = QStorage::from_data(Cow::Owned(bytes), &CANDLE_CPU, ggml_dtype(self.format))?;
+        QTensor::new(storage, (num_rows, self.k))?.dequantize(&CANDLE_CPU)
     }
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
 use thiserror::Error;
 
 use crate::chat::{AssetsError, HfFiles, SamplingDefaults, TextAssets};
@@ -13,7 +12,8 @@ use crate::model::checkpoint::{CheckpointError, TextSource};
 use crate::model::config::Architecture;
 use crate::model::weights::{LoadOptions as WeightOptions, Quantization};
 use crate::model::{
-    CausalLm, Checkpoint, Decoder, KvCache, KvCacheConfig, KvDtype, ModelConfig, ModelError,
+    CausalLm, Checkpoint, Decoder, Device, DeviceChoice, KvCache, KvCacheConfig, KvDtype,
+    ModelConfig, ModelError, warm_up,
 };
 use crate::pipeline::Pipeline;
 
@@ -26,9 +26,9 @@ pub struct LoadOptions<'a> {
     /// Quantize weights that the files hold as floats.
     pub quantize: Option<Quantization>,
     pub kv_cache_dtype: KvDtype,
-    /// Memory for keys and values, the draft's included; blocks are taken from it as they are
-    /// first used.
-    pub kv_cache_bytes: u64,
+    /// Memory for keys and values, the draft's included.
+    pub kv_budget: KvBudget,
+    pub device: DeviceChoice,
     /// Limits beyond what model and cache can hold are lowered.
     pub engine: &'a EngineConfig,
     /// What the model's makers recommend, for a checkpoint whose files do not say it.
@@ -36,6 +36,21 @@ pub struct LoadOptions<'a> {
     /// Told how many bytes of the weights are loaded, and of how many, for the model and then for
     /// the draft. Called from several threads.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// Memory for a model's keys and values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KvBudget {
+    /// What was asked for.
+    pub bytes: Option<u64>,
+    /// Else of a CPU's memory; blocks are taken from it as they are first used.
+    pub on_cpu: u64,
+    /// Else so much of a GPU's memory is taken, all models and their weights together,
+    pub gpu_fraction: f64,
+    /// of which the weights of models that are loaded later need this,
+    pub gpu_reserved: u64,
+    /// and this model and those get equal parts of the rest.
+    pub models_left: usize,
 }
 
 /// A model that is ready to answer.
@@ -58,6 +73,8 @@ pub struct ModelFacts {
     /// Tokens whose keys and values fit into the cache, all sequences together.
     pub kv_cache_tokens: usize,
     pub load_time: Duration,
+    /// What computes.
+    pub device: String,
 }
 
 #[derive(Debug, Error)]
@@ -76,6 +93,8 @@ pub enum LoadError {
     DraftVocabulary { draft: PathBuf, model: PathBuf, id: u32 },
     #[error("the KV cache's {bytes} bytes do not hold the {block_bytes} bytes of one block")]
     KvCacheTooSmall { bytes: u64, block_bytes: usize },
+    #[error("cannot compute on the device that was asked for: {0}")]
+    Device(candle_core::Error),
     #[error("the engine did not start: {0}")]
     Start(#[from] StartError),
 }
@@ -83,7 +102,7 @@ pub enum LoadError {
 /// Busy for as long as it takes to read and convert the weights.
 pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
     let started_at = Instant::now();
-    let device = Device::Cpu;
+    let device = Device::open(options.device).map_err(LoadError::Device)?;
     let checkpoint = Checkpoint::open(options.path)?;
     // Text first: it is quick, and there is no use in loading weights that nobody can talk to.
     let mut text = text_assets(checkpoint.text())?;
@@ -91,9 +110,14 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
     let draft = options.draft.map(|path| open_draft(path, options.path, &text)).transpose()?;
     let (decoder, weight_bytes) = decoder(&checkpoint, options, &device)?;
     let mut configs = vec![decoder.config()];
-    let draft = draft.map(|checkpoint| self::decoder(&checkpoint, options, &device)).transpose()?;
+    let draft_device = match draft {
+        Some(_) => Device::open(options.device).map_err(LoadError::Device)?,
+        None => device.clone(),
+    };
+    let draft =
+        draft.map(|checkpoint| self::decoder(&checkpoint, options, &draft_device)).transpose()?;
     configs.extend(draft.iter().map(|(draft, _)| draft.config()));
-    let (kv_cache, draft_cache) = kv_caches(options, &configs, &device)?;
+    let (kv_cache, draft_cache) = kv_caches(options, &configs, [&device, &draft_device])?;
     let kv_cache_tokens = kv_cache.config().num_blocks * kv_cache.config().block_size;
     let draft = draft
         .zip(draft_cache)
@@ -107,6 +131,7 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
         max_model_len: engine.config().max_model_len,
         kv_cache_tokens,
         load_time: started_at.elapsed(),
+        device: device.name(),
     };
     Ok(Loaded { pipeline: Pipeline::new(text, engine), facts })
 }
@@ -145,16 +170,35 @@ fn decoder(
     let (quantize, progress) = (options.quantize, options.progress);
     let mut tensors = checkpoint.load(&WeightOptions { device, quantize, progress })?;
     let weight_bytes = tensors.num_bytes() as u64;
-    Ok((Decoder::new(checkpoint.config().clone(), &mut tensors)?, weight_bytes))
+    let mut decoder = Decoder::new(checkpoint.config().clone(), &mut tensors)?;
+    if !device.is_cpu() {
+        // A GPU's memory is sized by what the largest step leaves.
+        let engine = options.engine;
+        let rows = (engine.max_num_batched_tokens, engine.max_num_seqs);
+        warm_up(&mut decoder, options.kv_cache_dtype, rows, device)?;
+    }
+    Ok((decoder, weight_bytes))
+}
+
+/// Bytes for keys and values, as far as weights and steps leave them.
+fn kv_cache_bytes(budget: &KvBudget, device: &Device) -> Result<u64, LoadError> {
+    if let Some(bytes) = budget.bytes {
+        return Ok(bytes);
+    }
+    let free = device.free_bytes().map_err(LoadError::Device)?;
+    let (Some(free), Some(total)) = (free, device.total_bytes()) else { return Ok(budget.on_cpu) };
+    let left_alone = (total as f64 * (1.0 - budget.gpu_fraction)) as u64;
+    let room = free.saturating_sub(left_alone).saturating_sub(budget.gpu_reserved);
+    Ok(room / budget.models_left.max(1) as u64)
 }
 
 /// A cache for each of the one or two models, of as many blocks as fit into the budget together.
 fn kv_caches(
     options: &LoadOptions<'_>,
     models: &[&ModelConfig],
-    device: &Device,
+    devices: [&Device; 2],
 ) -> Result<(KvCache, Option<KvCache>), LoadError> {
-    let bytes = options.kv_cache_bytes;
+    let bytes = kv_cache_bytes(&options.kv_budget, devices[0])?;
     let (dtype, block_size) = (options.kv_cache_dtype, limits::KV_BLOCK_SIZE);
     let configs =
         models.iter().map(|model| KvCacheConfig::for_budget(model, dtype, block_size, bytes));
@@ -163,8 +207,9 @@ fn kv_caches(
     if num_blocks == 0 {
         return Err(LoadError::KvCacheTooSmall { bytes, block_bytes });
     }
-    let mut caches =
-        configs.map(|config| KvCache::new(KvCacheConfig { num_blocks, ..config }, device));
+    let mut caches = configs
+        .zip(devices)
+        .map(|(config, device)| KvCache::new(KvCacheConfig { num_blocks, ..config }, device));
     let own = caches.next().expect("there is a model")?;
     Ok((own, caches.next().transpose()?))
 }

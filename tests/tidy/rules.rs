@@ -8,7 +8,7 @@ const LINE_COLUMNS_MAX: usize = 100;
 
 /// Where `unsafe` may appear: SIMD loads, work lent to threads, the weight files' mmap, CUDA.
 const UNSAFE_HOMES: &[&str] =
-    &["crates/kernels/", "crates/threads/", "src/model/weights/", "src/ops/cuda"];
+    &["crates/cuda/", "crates/kernels/", "crates/threads/", "src/model/weights/", "src/ops/cuda"];
 
 /// File names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc"];

@@ -77,9 +77,7 @@ impl Session {
     /// Rotates `queries` in place, and writes `keys`, rotated, and `values` to the batch's slots.
     pub fn rope_write(
         &self,
-        queries: &Rows,
-        keys: &Rows,
-        values: &Rows,
+        [queries, keys, values]: [&Rows; 3],
         rotations: &Rotations,
         batch: &Batch,
         kv: &KvLayer,
@@ -120,8 +118,8 @@ impl Session {
         unsafe { self.driver.launch(&name, [batch.num_rows(), 1, 1], THREADS, 0, &args) }
     }
 
-    /// Causal attention of `queries`, `[num_rows, num_heads * head_dim]`, over the cache, in which the
-    /// step's own keys and values already are; as `dtype`.
+    /// Causal attention of `queries`, `[num_rows, num_heads * head_dim]`, over the cache, in which
+    /// the step's own keys and values already are; as `dtype`.
     pub fn attention(
         &self,
         queries: &Rows,

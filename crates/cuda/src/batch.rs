@@ -47,7 +47,7 @@ pub struct BatchSpec<'a> {
 pub struct Batch {
     pub(crate) num_rows: usize,
     num_wanted: usize,
-    pub(crate) num_wanted_rows: usize,
+    num_wanted_rows: usize,
     pub(crate) num_decode_tiles: usize,
     pub(crate) num_prefill_tiles: usize,
     pub(crate) num_splits: usize,
@@ -105,6 +105,11 @@ impl Batch {
         self.num_wanted
     }
 
+    /// Rows that are made of those that are wanted: a decode step makes what fills it up as well.
+    pub fn num_wanted_rows(&self) -> usize {
+        self.num_wanted_rows
+    }
+
     pub(crate) fn graph_key(&self, cache: u64) -> Option<GraphKey> {
         self.is_decode.then_some(GraphKey { num_rows: self.num_rows, metadata: self.base, cache })
     }
@@ -131,8 +136,7 @@ impl Batch {
         let (from, stream) = (pinned.as_mut_ptr(), session.driver.stream());
         // SAFETY: both are at least as long; the pinned memory is changed next when the step that
         // is begun here has been waited for.
-        let result =
-            unsafe { sys::cuMemcpyHtoDAsync_v2(buffer.address(), from, bytes, stream) };
+        let result = unsafe { sys::cuMemcpyHtoDAsync_v2(buffer.address(), from, bytes, stream) };
         check(result, "cuMemcpyHtoDAsync")?;
         let limits = Limits {
             block_size: spec.block_size,
@@ -206,12 +210,13 @@ impl Layout {
             }
         }
         words.extend(std::iter::repeat_n(-1, 2 * filler));
-        let mut part = |index: usize, words: &mut Vec<i32>, values: &mut dyn Iterator<Item = i32>| {
-            starts[index] = words.len();
-            words.extend(values);
-            // Pairs and quadruples are read at once.
-            words.resize(words.len().next_multiple_of(4), 0);
-        };
+        let mut part =
+            |index: usize, words: &mut Vec<i32>, values: &mut dyn Iterator<Item = i32>| {
+                starts[index] = words.len();
+                words.extend(values);
+                // Pairs and quadruples are read at once.
+                words.resize(words.len().next_multiple_of(4), 0);
+            };
         let zeros = || std::iter::repeat_n(0, filler);
         let of = |values: &[u32]| values.iter().map(|&value| value as i32).collect::<Vec<_>>();
         part(0, words, &mut std::iter::empty());
@@ -265,7 +270,8 @@ impl Layout {
     }
 }
 
-/// Few sizes, so that few graphs are captured, and none more than a seventh too large from eight on.
+/// Few sizes, so that few graphs are captured, and none more than a seventh too large from eight
+/// on.
 fn graph_size(num_seqs: usize) -> usize {
     match num_seqs {
         0..=8 => num_seqs.next_power_of_two(),

@@ -13,8 +13,8 @@ use crate::{CudaError, Float, Result};
 
 /// What NVIDIA recommends for Hopper.
 const WORKSPACE_BYTES: usize = 32 << 20;
-/// Shapes whose plans are kept. A server sees few decode batches and as many prompts' lengths as there
-/// are.
+/// Shapes whose plans are kept. A server sees few decode batches and as many prompts' lengths as
+/// there are.
 const PLANS_MAX: usize = 1024;
 
 #[derive(Debug)]
@@ -29,8 +29,8 @@ unsafe impl Send for Blas {}
 // SAFETY: as above; plans are locked.
 unsafe impl Sync for Blas {}
 
-/// `out[row, i] = x[row] . weights[i]`: weights `[n, k]`, `x` `[num_rows, k]`, both of `dtype`; `out` of
-/// `f32`, `out_stride` elements from row to row.
+/// `out[row, i] = x[row] . weights[i]`: weights `[n, k]`, `x` `[num_rows, k]`, both of `dtype`;
+/// `out` of `f32`, `out_stride` elements from row to row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     pub(crate) weights: u64,
@@ -190,8 +190,9 @@ fn layout(
 ) -> Result<sys::cublasLtMatrixLayout_t> {
     let mut layout = std::ptr::null_mut();
     // SAFETY: there is a place for the layout.
-    let status =
-        unsafe { sys::cublasLtMatrixLayoutCreate(&mut layout, element, rows, columns, stride as i64) };
+    let status = unsafe {
+        sys::cublasLtMatrixLayoutCreate(&mut layout, element, rows, columns, stride as i64)
+    };
     check(status, "cublasLtMatrixLayoutCreate")?;
     Ok(layout)
 }

@@ -139,8 +139,8 @@ impl Driver {
 
     /// # Safety
     ///
-    /// What `args` points to lies in allocations that live until the stream has done this, and is as
-    /// long as the kernel reads and writes for this grid.
+    /// What `args` points to lies in allocations that live until the stream has done this, and is
+    /// as long as the kernel reads and writes for this grid.
     pub(crate) unsafe fn launch<A: Args>(
         &self,
         name: &str,

@@ -74,7 +74,11 @@ pub enum CudaError {
     NoGpu,
     #[error("there is no GPU {ordinal}; {count} are there, from 0 on")]
     NoSuchGpu { ordinal: usize, count: usize },
-    #[error("the driver is for CUDA {}.{}, but 13.0 or newer is needed", version / 1000, version % 1000 / 10)]
+    #[error(
+        "the driver is for CUDA {}.{}, but 13.0 or newer is needed",
+        version / 1000,
+        version % 1000 / 10
+    )]
     OldDriver { version: i32 },
     #[error("this program was built without kernels (CUDA_COMPUTE_CAP=none)")]
     NoKernels,
@@ -88,6 +92,9 @@ pub enum CudaError {
     Blas { call: &'static str, status: i32 },
     #[error("kernel `{name}` takes {expected} bytes of arguments, not {found}")]
     Arguments { name: String, expected: usize, found: usize },
+    /// Of whoever has operations done, in its own words.
+    #[error("{0}")]
+    Operation(String),
     #[error("{what} is {found}, but {expected}")]
     Shape { what: &'static str, found: String, expected: String },
 }

@@ -1,8 +1,8 @@
 //! Matrices of weights, their products with rows, and their rows as they are.
 //!
-//! Few rows are multiplied as weights are unpacked, from whatever type they have. More rows, which come
-//! in 16 bits, are multiplied by cuBLASLt with weights of the same type; other weights are unpacked into
-//! that type first, a part of the matrix at a time.
+//! Few rows are multiplied as weights are unpacked, from whatever type they have. More rows, which
+//! come in 16 bits, are multiplied by cuBLASLt with weights of the same type; other weights are
+//! unpacked into that type first, a part of the matrix at a time.
 
 use crate::args::{GatherArgs, LinearArgs, LinearMatrix, MATRICES_MAX};
 use crate::batch::Batch;
@@ -181,12 +181,7 @@ impl Session {
     }
 
     /// One type of weights, few rows at a time.
-    fn launch_linear(
-        &self,
-        layers: &[(Layer<'_>, &Rows)],
-        x: &Rows,
-        gated: bool,
-    ) -> Result<()> {
+    fn launch_linear(&self, layers: &[(Layer<'_>, &Rows)], x: &Rows, gated: bool) -> Result<()> {
         let ((first, _), _) = layers[0];
         for start in (0..x.num_rows()).step_by(LAUNCH_ROWS) {
             let num_rows = (x.num_rows() - start).min(LAUNCH_ROWS);

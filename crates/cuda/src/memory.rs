@@ -1,8 +1,8 @@
 //! Memory of the GPU: buffers that stay, and a pool for what a step needs.
 //!
-//! The pool hands out and takes back by its own books, without a call of the driver. Work on one stream
-//! is done in order, so what was given back may be handed out again at once; and the same requests in
-//! the same order get the same addresses, which captured work relies on.
+//! The pool hands out and takes back by its own books, without a call of the driver. Work on one
+//! stream is done in order, so what was given back may be handed out again at once; and the same
+//! requests in the same order get the same addresses, which captured work relies on.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,13 +57,14 @@ impl Buffer {
         self.bytes
     }
 
-    /// Sets all bytes to zero.
+    /// Sets all bytes to zero, and waits until they are: another stream may be the first to look.
     pub(crate) fn clear(&self) -> Result<()> {
         self.driver.bind()?;
         let stream = self.driver.stream();
         // SAFETY: the buffer is as long as is written; freeing it waits for the stream.
         let result = unsafe { sys::cuMemsetD8Async(self.address, 0, self.bytes, stream) };
-        check(result, "cuMemsetD8Async")
+        check(result, "cuMemsetD8Async")?;
+        self.driver.synchronize()
     }
 }
 

@@ -52,7 +52,13 @@ impl Rows {
         Ok(rows)
     }
 
-    fn expect(&self, what: &'static str, num_rows: usize, width: usize, dtype: Float) -> Result<()> {
+    fn expect(
+        &self,
+        what: &'static str,
+        num_rows: usize,
+        width: usize,
+        dtype: Float,
+    ) -> Result<()> {
         if (self.num_rows, self.width, self.dtype) == (num_rows, width, dtype) {
             return Ok(());
         }
@@ -106,14 +112,17 @@ pub struct Rotations {
 impl Rotations {
     /// `pairs` is `[positions, half]` of cosine and sine.
     pub fn new(session: &Session, pairs: &[[f32; 2]], half: usize, adjacent: bool) -> Result<Self> {
-        let bytes: Vec<u8> =
-            pairs.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = pairs.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
         let buffer = Buffer::of(&session.driver, &bytes)?;
         Ok(Self { buffer, num_positions: pairs.len() / half, half, adjacent })
     }
 
     pub(crate) fn address(&self) -> u64 {
         self.buffer.address()
+    }
+
+    pub fn num_positions(&self) -> usize {
+        self.num_positions
     }
 }
 
@@ -153,7 +162,7 @@ impl Session {
         dtype: Float,
     ) -> Result<Rows> {
         x.expect("x of a norm", batch.num_rows(), weight.len(), Float::F32)?;
-        let num_rows = batch.num_wanted_rows;
+        let num_rows = batch.num_wanted_rows();
         let out = Rows::new(self, num_rows, x.width, dtype)?;
         self.norm_rows((x, 0, batch.wanted), weight, eps, (&out, num_rows))?;
         Ok(out)
@@ -226,8 +235,7 @@ impl Session {
         rows.expect_floats("rows", rows.width)?;
         assert!(num_rows <= rows.num_rows);
         let out = self.pool.take(num_rows * 4)?;
-        let args =
-            LargestArgs { rows: rows.address(), out: out.address, len: rows.width as i64 };
+        let args = LargestArgs { rows: rows.address(), out: out.address, len: rows.width as i64 };
         // SAFETY: there are that many rows, and a place for each one's index.
         unsafe { self.driver.launch("largest", [num_rows, 1, 1], THREADS, THREADS * 8, &args) }?;
         let mut found = Vec::with_capacity(num_rows);

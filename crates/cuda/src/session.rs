@@ -37,7 +37,10 @@ pub struct SessionInfo {
 /// The first step of a kind grows the pool and loads what it needs; the second is captured.
 enum DecodeGraph {
     Seen,
-    Captured { graph: Graph, output: Rows },
+    Captured {
+        graph: Graph,
+        output: Rows,
+    },
     /// It could not be captured.
     Refused,
 }
@@ -181,9 +184,8 @@ impl Session {
         let copy = || {
             let stream = self.driver.stream();
             // SAFETY: both buffers are that long, and freeing them waits.
-            let result = unsafe {
-                sys::cuMemcpyDtoDAsync_v2(to.address(), from.address(), bytes, stream)
-            };
+            let result =
+                unsafe { sys::cuMemcpyDtoDAsync_v2(to.address(), from.address(), bytes, stream) };
             check(result, "cuMemcpyDtoDAsync")
         };
         let took = self.time(repeats, copy)?;

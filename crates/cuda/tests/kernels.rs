@@ -1,11 +1,12 @@
-//! Kernels against plain loops in `f64`, on whatever `libcuda.so.1` is there: a GPU's driver, or the
-//! stand-in (`stand-in/build DIR`, then `LD_LIBRARY_PATH=DIR`). Without one they say so and skip.
+//! Kernels against plain loops in `f64`, on whatever `libcuda.so.1` is there: a GPU's driver, or
+//! the stand-in (`stand-in/build DIR`, then `LD_LIBRARY_PATH=DIR`). Without one they say so and
+//! skip.
 
 use std::sync::Arc;
 
 use cuda::{
-    Batch, BatchSeq, BatchSpec, CudaError, Float, KvLayer, KvShape, Matrix, Rotations, Rows, Session,
-    Vector, WeightFormat,
+    Batch, BatchSeq, BatchSpec, CudaError, Float, KvLayer, KvShape, Matrix, Rotations, Rows,
+    Session, Vector, WeightFormat,
 };
 use half::{bf16, f16};
 
@@ -25,7 +26,8 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
@@ -55,7 +57,9 @@ fn bytes_of(values: &[f32], format: WeightFormat) -> Vec<u8> {
     match format {
         WeightFormat::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         WeightFormat::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
-        WeightFormat::Bf16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
+        WeightFormat::Bf16 => {
+            values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect()
+        }
         other => panic!("{other:?} is not a float"),
     }
 }
@@ -81,7 +85,8 @@ fn few_rows_times_floats_of_any_type() {
     let Some(session) = session() else { return };
     let mut random = Random(1);
     for format in [WeightFormat::F32, WeightFormat::F16, WeightFormat::Bf16] {
-        for (num_rows, n, k) in [(1, 5, 8), (2, 9, 264), (3, 66, 512), (8, 17, 1000), (13, 7, 256)] {
+        for (num_rows, n, k) in [(1, 5, 8), (2, 9, 264), (3, 66, 512), (8, 17, 1000), (13, 7, 256)]
+        {
             let x = random.floats(num_rows * k);
             let biases = random.floats(n);
             let values: Vec<f32> =
@@ -263,14 +268,11 @@ impl Paged {
             let keys = of(context.iter().map(|(key, _)| key.as_slice()).collect());
             let values = of(context.iter().map(|(_, value)| value.as_slice()).collect());
             let queries = vec![0.0; num_rows * num_heads * shape.head_dim];
-            let queries =
-                Rows::upload(session, &queries, num_heads * shape.head_dim).unwrap();
+            let queries = Rows::upload(session, &queries, num_heads * shape.head_dim).unwrap();
             let half = shape.head_dim / 2;
             let rotations =
                 Rotations::new(session, &vec![NO_TURN; 1000 * half], half, false).unwrap();
-            session
-                .rope_write(&queries, &keys, &values, &rotations, &batch, &paged.kv)
-                .unwrap();
+            session.rope_write([&queries, &keys, &values], &rotations, &batch, &paged.kv).unwrap();
             // Buffers that go out of scope are work that is done.
             session.download(&queries, 1).unwrap();
         }
@@ -323,8 +325,8 @@ impl Paged {
     }
 }
 
-/// Contexts around the tiles' edges, odd ones, blocks in any order, rows of a prompt and of decode steps
-/// together, groups of one head, of several and of more than a tile.
+/// Contexts around the tiles' edges, odd ones, blocks in any order, rows of a prompt and of decode
+/// steps together, groups of one head, of several and of more than a tile.
 #[test]
 fn attention_over_any_blocks_lengths_and_groups() {
     let Some(session) = session() else { return };
@@ -390,7 +392,7 @@ fn nan_in_a_sequence_stays_in_it() {
         let row = |width: usize| Rows::upload(&session, &vec![value; width], width).unwrap();
         let rotations = Rotations::new(&session, &[NO_TURN; 1000 * 32], 32, true).unwrap();
         let (queries, keys, values) = (row(128), row(64), row(64));
-        session.rope_write(&queries, &keys, &values, &rotations, &batch, &paged.kv).unwrap();
+        session.rope_write([&queries, &keys, &values], &rotations, &batch, &paged.kv).unwrap();
         session.download(&queries, 1).unwrap();
     };
     // Behind the first sequence's 20 positions, in its own last block.
@@ -433,7 +435,7 @@ fn rope_turns_neighbours_or_halves() {
         let queries = random.floats(3 * 128);
         let rows = Rows::upload(&session, &queries, 128).unwrap();
         let kv = Rows::upload(&session, &random.floats(3 * 64), 64).unwrap();
-        session.rope_write(&rows, &kv, &kv, &rotations, &batch, &paged.kv).unwrap();
+        session.rope_write([&rows, &kv, &kv], &rotations, &batch, &paged.kv).unwrap();
         let mut expected: Vec<f64> = queries.iter().map(|x| f64::from(*x)).collect();
         for (index, head) in expected.chunks_mut(64).enumerate() {
             for pair in 0..32 {

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::{
-    args::{guardrail::GuardrailFolderArgs, values},
+    args::{
+        device::{DeviceArgs, GpuMemoryArgs},
+        guardrail::GuardrailFolderArgs,
+        values,
+    },
     chat::{GuardrailOptions, RequestOptions},
     guardrail::GuardrailChoice,
     load::{EngineOptions, ModelOptions, ModelSource},
@@ -75,6 +79,10 @@ impl From<KvDtypeArg> for KvDtype {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Engine")]
 pub(super) struct EngineArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    gpu_memory: GpuMemoryArgs,
     /// Tokens of prompt and answer together [default: what model and memory allow]
     #[arg(long, env = "OUTCROP_MAX_MODEL_LEN", value_name = "N", value_parser = values::count)]
     max_model_len: Option<usize>,
@@ -109,7 +117,7 @@ pub(super) struct EngineArgs {
     )]
     kv_cache_dtype: KvDtypeArg,
     /// Memory for keys and values, such as 4GiB of all models together [default: half of what the
-    /// weights leave free]
+    /// weights leave free, on a GPU all of --gpu-memory-fraction]
     #[arg(
         long, env = "OUTCROP_KV_CACHE_MEMORY", value_name = "SIZE", value_parser = values::bytes
     )]
@@ -155,6 +163,8 @@ impl EngineArgs {
             },
             kv_cache_dtype: self.kv_cache_dtype.into(),
             kv_cache_bytes: self.kv_cache_memory,
+            device: self.device.device,
+            gpu_memory_fraction: f64::from(self.gpu_memory.gpu_memory_fraction),
         })
     }
 }

@@ -4,13 +4,13 @@
 //! measurement must. What is left out is sampling, text and HTTP.
 
 mod bandwidth;
+pub(super) mod gpu_check;
 mod output;
 mod runner;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use candle_core::Device;
 
 use crate::cli::{
     load::ModelOptions,
@@ -20,11 +20,11 @@ use crate::cli::{
 use crate::hub::{CatalogueModel, Hub};
 use crate::limits::KV_BLOCK_SIZE;
 use crate::model::{
-    Checkpoint, Decoder, KvCache, KvCacheConfig, KvDtype, ModelConfig,
+    Checkpoint, Decoder, Device, DeviceChoice, KvCache, KvCacheConfig, KvDtype, ModelConfig,
     synthetic::Synthetic,
     weights::{LoadOptions, Quantization, TensorMap},
 };
-use crate::ops::{OperationTime, num_threads, profiled};
+use crate::ops::{Ceilings, OperationTime, num_threads, profiled};
 
 use self::runner::{Runner, Workload};
 
@@ -38,6 +38,7 @@ pub(super) struct BenchOptions {
     pub repeats: usize,
     pub profile: bool,
     pub max_num_batched_tokens: usize,
+    pub device: DeviceChoice,
     pub kv_cache_dtype: KvDtype,
     pub seed: u64,
     pub format: Format,
@@ -66,6 +67,10 @@ struct Report {
     weight_bytes: u64,
     load_time: Duration,
     threads: usize,
+    /// What computes.
+    device: String,
+    /// Of a GPU.
+    ceilings: Option<Ceilings>,
     kv_cache_dtype: KvDtype,
     repeats: usize,
     peak_memory: Option<u64>,
@@ -82,6 +87,8 @@ struct Row {
     step_bytes: Option<f64>,
     /// Bytes a second that the memory gave beside each repeat, for decode.
     bandwidths: Vec<f64>,
+    /// Operations of one repeat, on a GPU: a multiplication and an addition count two.
+    operations: Option<f64>,
     profile: Option<Profile>,
 }
 
@@ -102,6 +109,15 @@ struct Model {
 }
 
 pub(super) fn run(options: &BenchOptions, hub: &Hub) -> anyhow::Result<()> {
+    let report = measured(options, hub)?;
+    report::print(&match options.format {
+        Format::Table => output::table(&report),
+        Format::Json => output::json(&report),
+        Format::Csv => output::csv(&report),
+    })
+}
+
+fn measured(options: &BenchOptions, hub: &Hub) -> anyhow::Result<Report> {
     if cfg!(debug_assertions) {
         tracing::warn!(
             "this is an unoptimized build; its figures say nothing (cargo run --release)"
@@ -113,24 +129,27 @@ pub(super) fn run(options: &BenchOptions, hub: &Hub) -> anyhow::Result<()> {
         BenchModel::Checkpoint(model) => Some(model.source.locate(hub)?),
         BenchModel::Synthetic(_) => None,
     };
+    let device = Device::open(options.device).context("cannot compute on that device")?;
+    let ceilings = device.ceilings().context("cannot measure the GPU")?;
     let started_at = Instant::now();
     let mut model = match (&options.model, path) {
-        (BenchModel::Checkpoint(model), Some(path)) => open(model, &path)?,
-        (BenchModel::Synthetic(synthetic), _) => synthesize(synthetic)?,
+        (BenchModel::Checkpoint(model), Some(path)) => open(model, &path, &device)?,
+        (BenchModel::Synthetic(synthetic), _) => synthesize(synthetic, &device)?,
         (BenchModel::Checkpoint(_), None) => unreachable!("a checkpoint has been located"),
     };
     let weight_bytes = model.tensors.num_bytes() as u64;
     let read_bytes = weight_bytes - unread_bytes(&model);
     let decoder = Decoder::new(model.config.clone(), &mut model.tensors)?;
     let load_time = started_at.elapsed();
-    let kv_cache = kv_cache(&model.config, options)?;
+    let kv_cache = kv_cache(&model.config, options, &device)?;
     let (rows_max, seed) = (options.max_num_batched_tokens, options.seed);
     let batch_max = largest(&options.batches);
     let mut runner = Runner::new(Box::new(decoder), kv_cache, batch_max, rows_max, seed);
     let mut peak = Peak::default();
-    let rows = measure(options, &mut runner, read_bytes, &mut peak)?;
+    let target = Target { options, config: &model.config, read_bytes, ceilings };
+    let rows = measure(&target, &mut runner, &mut peak)?;
     peak.sample();
-    let report = Report {
+    Ok(Report {
         model: model.name,
         config: model.config,
         num_parameters: model.num_parameters,
@@ -138,23 +157,29 @@ pub(super) fn run(options: &BenchOptions, hub: &Hub) -> anyhow::Result<()> {
         weight_bytes,
         load_time,
         threads: num_threads(),
+        device: device.name(),
+        ceilings,
         kv_cache_dtype: options.kv_cache_dtype,
         repeats: options.repeats,
         peak_memory: peak.bytes,
         rows,
-    };
-    report::print(&match options.format {
-        Format::Table => output::table(&report),
-        Format::Json => output::json(&report),
-        Format::Csv => output::csv(&report),
     })
 }
 
-fn open(options: &ModelOptions, path: &std::path::Path) -> anyhow::Result<Model> {
+/// What every row is measured by.
+struct Target<'a> {
+    options: &'a BenchOptions,
+    config: &'a ModelConfig,
+    /// Of weights, in a step.
+    read_bytes: u64,
+    ceilings: Option<Ceilings>,
+}
+
+fn open(options: &ModelOptions, path: &std::path::Path, device: &Device) -> anyhow::Result<Model> {
     let checkpoint = Checkpoint::open(path)?;
     let bar = progress::bytes("loading", checkpoint.num_bytes());
     let load = LoadOptions {
-        device: &Device::Cpu,
+        device,
         quantize: options.quantize,
         progress: &|done, _| bar.set_position(done),
     };
@@ -174,16 +199,16 @@ fn open(options: &ModelOptions, path: &std::path::Path) -> anyhow::Result<Model>
     })
 }
 
-fn synthesize(options: &SyntheticModel) -> anyhow::Result<Model> {
+fn synthesize(options: &SyntheticModel, device: &Device) -> anyhow::Result<Model> {
     let config = models::config_of(options.model)?;
     let synthetic = Synthetic::new(config.clone(), options.quantization, options.seed)?;
     let needed = synthetic.num_bytes();
-    if let Some(available) = machine::available_memory().filter(|available| *available < needed) {
+    if let Some(available) = available_memory(device)?.filter(|available| *available < needed) {
         let (needed, available) = (report::bytes(needed), report::bytes(available));
         bail!("{} needs {needed} of memory, but {available} are available", options.model.id);
     }
     let bar = progress::bytes("making up", needed);
-    let tensors = synthetic.tensor_map(&Device::Cpu, &|done, _| bar.set_position(done))?;
+    let tensors = synthetic.tensor_map(device, &|done, _| bar.set_position(done))?;
     bar.finish_and_clear();
     Ok(Model {
         name: format!("{} (random weights)", options.model.id),
@@ -208,7 +233,11 @@ fn largest(values: &[usize]) -> usize {
 }
 
 /// Room for the longest measurement at the largest batch.
-fn kv_cache(config: &ModelConfig, options: &BenchOptions) -> anyhow::Result<KvCache> {
+fn kv_cache(
+    config: &ModelConfig,
+    options: &BenchOptions,
+    device: &Device,
+) -> anyhow::Result<KvCache> {
     let longest = largest(&options.prompt_tokens).max(largest(&options.generate));
     let longest = longest.saturating_add(largest(&options.depths));
     if longest > config.max_position_embeddings {
@@ -219,30 +248,31 @@ fn kv_cache(config: &ModelConfig, options: &BenchOptions) -> anyhow::Result<KvCa
     let mut kv = KvCacheConfig::for_budget(config, options.kv_cache_dtype, block_size, 0);
     kv.num_blocks = longest.div_ceil(block_size) * largest(&options.batches);
     let needed = kv.num_blocks as u64 * kv.block_bytes() as u64;
-    if let Some(available) = machine::available_memory().filter(|available| *available < needed) {
+    if let Some(available) = available_memory(device)?.filter(|available| *available < needed) {
         let (needed, available) = (report::bytes(needed), report::bytes(available));
         bail!("keys and values need {needed} of memory, but {available} are available");
     }
-    Ok(KvCache::new(kv, &Device::Cpu)?)
+    Ok(KvCache::new(kv, device)?)
 }
 
-fn measure(
-    options: &BenchOptions,
-    runner: &mut Runner,
-    read_bytes: u64,
-    peak: &mut Peak,
-) -> anyhow::Result<Vec<Row>> {
+/// Where weights and cache go.
+fn available_memory(device: &Device) -> anyhow::Result<Option<u64>> {
+    Ok(device.free_bytes()?.or_else(machine::available_memory))
+}
+
+fn measure(target: &Target<'_>, runner: &mut Runner, peak: &mut Peak) -> anyhow::Result<Vec<Row>> {
+    let options = target.options;
     let mut rows = Vec::new();
     for &batch in &options.batches {
         for &depth in &options.depths {
             runner.fill_context(batch, depth)?;
             for &tokens in &options.prompt_tokens {
                 let workload = Workload::Prefill { batch, depth, tokens };
-                rows.push(row(options, runner, workload, read_bytes, peak)?);
+                rows.push(row(target, runner, workload, peak)?);
             }
             for &tokens in &options.generate {
                 let workload = Workload::Decode { batch, depth, tokens };
-                rows.push(row(options, runner, workload, read_bytes, peak)?);
+                rows.push(row(target, runner, workload, peak)?);
             }
         }
     }
@@ -250,25 +280,30 @@ fn measure(
 }
 
 fn row(
-    options: &BenchOptions,
+    target: &Target<'_>,
     runner: &mut Runner,
     workload: Workload,
-    read_bytes: u64,
     peak: &mut Peak,
 ) -> anyhow::Result<Row> {
+    let options = target.options;
     runner.warm_up(workload)?;
     let mut row = Row {
         workload,
         seconds: Vec::new(),
         step_bytes: None,
         bandwidths: Vec::new(),
+        operations: target.ceilings.map(|_| workload.operations(target.config)),
         profile: None,
     };
     for _ in 0..options.repeats {
         row.seconds.push(runner.run(workload)?.as_secs_f64());
         if let Workload::Decode { .. } = workload {
-            let bandwidth = peak.without(|| bandwidth::measure(num_threads()));
-            row.bandwidths.push(bandwidth.context("cannot measure the memory's bandwidth")?);
+            row.bandwidths.push(match target.ceilings {
+                Some(ceilings) => ceilings.copy_bytes_per_s,
+                None => peak
+                    .without(|| bandwidth::measure(num_threads()))
+                    .context("cannot measure the memory's bandwidth")?,
+            });
         }
     }
     if options.profile {
@@ -276,7 +311,7 @@ fn row(
         row.profile = Some(Profile { total: total?, operations });
     }
     if let Workload::Decode { .. } = workload {
-        row.step_bytes = Some(read_bytes as f64 + runner.mean_kv_bytes(workload));
+        row.step_bytes = Some(target.read_bytes as f64 + runner.mean_kv_bytes(workload));
     }
     Ok(row)
 }

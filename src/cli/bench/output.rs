@@ -7,7 +7,7 @@ use crate::cli::{
     machine, report,
 };
 use crate::model::KvDtype;
-use crate::ops::instruction_set;
+use crate::ops::{Ceilings, instruction_set};
 
 /// Figures of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,10 +22,13 @@ struct Figures {
     /// Bytes a second that decode reached and that the memory gave, for decode.
     reached: Option<f64>,
     available: Option<f64>,
+    /// Operations a second, on a GPU, and what its matrix units do.
+    computed: Option<f64>,
+    computable: Option<f64>,
 }
 
 impl Figures {
-    fn of(row: &Row) -> Self {
+    fn of(row: &Row, ceilings: Option<Ceilings>) -> Self {
         let tokens = (row.workload.batch() * row.workload.tokens()) as f64;
         let rates: Vec<f64> = row.seconds.iter().map(|seconds| tokens / seconds).collect();
         let seconds = median(&row.seconds);
@@ -39,6 +42,8 @@ impl Figures {
             first_token_ms: (!decode).then_some(seconds * 1e3),
             reached: row.step_bytes.map(|bytes| bytes * steps / seconds),
             available: (!row.bandwidths.is_empty()).then(|| median(&row.bandwidths)),
+            computed: row.operations.map(|operations| operations / seconds),
+            computable: ceilings.map(|ceilings| ceilings.operations_per_s),
         }
     }
 
@@ -49,8 +54,15 @@ impl Figures {
         }
     }
 
-    fn share(&self) -> Option<f64> {
+    fn memory_share(&self) -> Option<f64> {
         Some(self.reached? / self.available?)
+    }
+
+    /// Of the memory's bandwidth or of the matrix units' rate, whichever is nearer: on a roofline
+    /// that one is the limit.
+    fn share(&self) -> Option<f64> {
+        let matrices = self.computed.zip(self.computable).map(|(computed, most)| computed / most);
+        [self.memory_share(), matrices].into_iter().flatten().reduce(f64::max)
     }
 }
 
@@ -67,15 +79,19 @@ fn median(values: &[f64]) -> f64 {
 
 pub(super) fn table(report: &Report) -> String {
     let header = ["test", "tokens", "batch", "depth", "tokens/s", "min–max", "first token"];
-    let header = header.into_iter().chain(["read GB/s", "memory GB/s", "share"]);
+    let header = header.into_iter().chain(["read GB/s", "memory GB/s"]);
+    // A CPU's operations are not counted.
+    let gpu_header = report.ceilings.map_or(&[][..], |_| &["TFLOP/s", "matrix TFLOP/s"]);
+    let header = header.chain(gpu_header.iter().copied()).chain(["share"]);
     let mut rows = vec![header.map(str::to_owned).collect::<Vec<_>>()];
     for row in &report.rows {
-        let figures = Figures::of(row);
+        let figures = Figures::of(row, report.ceilings);
         let optional = |value: Option<f64>, text: &dyn Fn(f64) -> String| {
             value.map_or_else(|| "-".to_owned(), text)
         };
         let gigabytes = |value: f64| format!("{:.1}", value / 1e9);
-        rows.push(vec![
+        let teraflops = |value: f64| format!("{:.1}", value / 1e12);
+        let mut cells = vec![
             figures.test.to_owned(),
             row.workload.tokens().to_string(),
             row.workload.batch().to_string(),
@@ -85,10 +101,16 @@ pub(super) fn table(report: &Report) -> String {
             optional(figures.first_token_ms, &|ms| format!("{ms:.0} ms")),
             optional(figures.reached, &gigabytes),
             optional(figures.available, &gigabytes),
-            optional(figures.share(), &|share| format!("{:.0} %", share * 100.0)),
-        ]);
+        ];
+        if report.ceilings.is_some() {
+            cells.push(optional(figures.computed, &teraflops));
+            cells.push(optional(figures.computable, &teraflops));
+        }
+        cells.push(optional(figures.share(), &|share| format!("{:.0} %", share * 100.0)));
+        rows.push(cells);
     }
-    let mut text = facts_table(report) + "\n" + &report::table(&rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let numbers: Vec<usize> = (1..rows[0].len()).collect();
+    let mut text = facts_table(report) + "\n" + &report::table(&rows, &numbers);
     for row in &report.rows {
         if let Some(profile) = &row.profile {
             text += &profile_table(row.workload, profile);
@@ -154,7 +176,7 @@ fn facts_table(report: &Report) -> String {
         ("weights", weights),
         ("keys and values", dtype_name(report.kv_cache_dtype).to_owned()),
         ("processor", format!("{} ({features})", machine::cpu_name())),
-        ("kernels", instruction_set().to_owned()),
+        ("device", report.device.clone()),
         ("threads", report.threads.to_string()),
         ("load time", format!("{:.2} s", report.load_time.as_secs_f64())),
         ("peak memory", peak),
@@ -165,7 +187,7 @@ fn facts_table(report: &Report) -> String {
 }
 
 pub(super) fn json(report: &Report) -> String {
-    let rows: Vec<Value> = report.rows.iter().map(row_json).collect();
+    let rows: Vec<Value> = report.rows.iter().map(|row| row_json(row, report.ceilings)).collect();
     let value = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "model": report.model,
@@ -179,6 +201,7 @@ pub(super) fn json(report: &Report) -> String {
         "processor": machine::cpu_name(),
         "features": machine::cpu_features(),
         "kernels": instruction_set(),
+        "device": report.device,
         "threads": report.threads,
         "load_s": report.load_time.as_secs_f64(),
         "peak_memory_bytes": report.peak_memory,
@@ -188,8 +211,32 @@ pub(super) fn json(report: &Report) -> String {
     format!("{value:#}\n")
 }
 
-fn row_json(row: &Row) -> Value {
-    let figures = Figures::of(row);
+/// A row of `gpu-check`: what was reached, beside what is to be had.
+pub(super) fn gpu_line(row: &Row, ceilings: Ceilings) -> String {
+    let figures = Figures::of(row, Some(ceilings));
+    let work = row.workload;
+    let milliseconds = median(&row.seconds) * 1e3
+        / match work {
+            Workload::Prefill { .. } => 1.0,
+            Workload::Decode { .. } => work.tokens() as f64,
+        };
+    format!(
+        "{:7} batch {:3}, depth {:4}, {:4} tokens: {:9.2} ms, {:9.1} tokens/s, {:6.0} GB/s, \
+         {:5.0} TFLOP/s, {:3.0} % of the roofline\n",
+        figures.test,
+        work.batch(),
+        work.depth(),
+        work.tokens(),
+        milliseconds,
+        figures.median,
+        figures.reached.unwrap_or(0.0) / 1e9,
+        figures.computed.unwrap_or(0.0) / 1e12,
+        figures.share().unwrap_or(0.0) * 100.0,
+    )
+}
+
+pub(super) fn row_json(row: &Row, ceilings: Option<Ceilings>) -> Value {
+    let figures = Figures::of(row, ceilings);
     json!({
         "test": figures.test,
         "tokens": row.workload.tokens(),
@@ -199,7 +246,10 @@ fn row_json(row: &Row) -> Value {
         "first_token_ms": figures.first_token_ms,
         "read_bytes_per_s": figures.reached,
         "memory_bytes_per_s": figures.available,
-        "memory_share": figures.share(),
+        "operations_per_s": figures.computed,
+        "matrix_operations_per_s": figures.computable,
+        "memory_share": figures.memory_share(),
+        "roofline_share": figures.share(),
         "seconds": row.seconds,
         "profile": row.profile.as_ref().map(profile_json),
     })
@@ -224,7 +274,7 @@ pub(super) fn csv(report: &Report) -> String {
                   tokens_per_s_max,first_token_ms,read_bytes_per_s,memory_bytes_per_s,memory_share";
     let mut rows = vec![header.split(',').map(str::to_owned).collect::<Vec<_>>()];
     for row in &report.rows {
-        let figures = Figures::of(row);
+        let figures = Figures::of(row, report.ceilings);
         let optional = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.4}"));
         rows.push(vec![
             report.model.clone(),
@@ -245,7 +295,7 @@ pub(super) fn csv(report: &Report) -> String {
             optional(figures.first_token_ms),
             optional(figures.reached),
             optional(figures.available),
-            optional(figures.share()),
+            optional(figures.memory_share()),
         ]);
     }
     report::csv(&rows)
@@ -275,6 +325,7 @@ mod tests {
             seconds: vec![2.0, 1.0, 4.0],
             step_bytes: None,
             bandwidths: Vec::new(),
+            operations: None,
             profile: None,
         };
         let decode = Row {
@@ -282,6 +333,7 @@ mod tests {
             seconds: vec![0.5, 1.0],
             step_bytes: Some(3e9),
             bandwidths: vec![50e9, 70e9, 60e9],
+            operations: None,
             profile: None,
         };
         Report {
@@ -292,6 +344,8 @@ mod tests {
             weight_bytes: 98_000_000,
             load_time: Duration::from_millis(250),
             threads: 2,
+            device: "scalar kernels".to_owned(),
+            ceilings: None,
             kv_cache_dtype: KvDtype::F16,
             repeats: 3,
             peak_memory: Some(1 << 28),
@@ -302,16 +356,34 @@ mod tests {
     #[test]
     fn figures_are_medians_of_all_sequences_together() {
         let report = report();
-        let prefill = Figures::of(&report.rows[0]);
+        let prefill = Figures::of(&report.rows[0], None);
         assert_eq!((prefill.median, prefill.min, prefill.max), (100.0, 50.0, 200.0));
         assert_eq!(prefill.first_token_ms, Some(2000.0));
         assert_eq!(prefill.share(), None);
-        let decode = Figures::of(&report.rows[1]);
+        let decode = Figures::of(&report.rows[1], None);
         assert_eq!(decode.median, 15.0);
         assert_eq!(decode.first_token_ms, None);
         // 10 steps of 3 GB in 0.75 s, of 60 GB/s.
         assert_eq!((decode.reached, decode.available), (Some(40e9), Some(60e9)));
         assert!((decode.share().expect("decode") - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn on_a_gpu_the_nearer_limit_counts() {
+        let mut report = report();
+        report.ceilings = Some(Ceilings { copy_bytes_per_s: 60e9, operations_per_s: 500e12 });
+        report.rows[0].operations = Some(800e12);
+        report.rows[1].operations = Some(3e12);
+        let prefill = Figures::of(&report.rows[0], report.ceilings);
+        assert_eq!((prefill.computed, prefill.share()), (Some(400e12), Some(0.8)));
+        let decode = Figures::of(&report.rows[1], report.ceilings);
+        assert_eq!(decode.computed, Some(4e12));
+        assert_eq!(decode.share(), decode.memory_share());
+        let text = table(&report);
+        assert!(
+            text.lines().last().expect("a row").ends_with("4.0           500.0   67 %"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::model::{BlockId, CausalLm, KvCache, ModelError, ModelInput, SeqInput};
+use crate::model::{BlockId, CausalLm, KvCache, ModelConfig, ModelError, ModelInput, SeqInput};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Workload {
@@ -35,6 +35,24 @@ impl Workload {
     }
 }
 
+impl Workload {
+    /// What a model of these shapes computes: a multiplication and an addition count two.
+    pub(super) fn operations(self, config: &ModelConfig) -> f64 {
+        let (batch, tokens) = (self.batch() as f64, self.tokens() as f64);
+        let (hidden, inner) = (config.hidden_size as f64, config.intermediate_size as f64);
+        let (query, kv) = (config.query_size() as f64, config.kv_size() as f64);
+        let matrices = hidden * (2.0 * query + 2.0 * kv) + 3.0 * hidden * inner;
+        // Each token meets those before it twice, as keys and as values.
+        let context = self.depth() as f64 + (tokens + 1.0) / 2.0;
+        let layers = config.num_layers as f64 * (matrices + 2.0 * query * context);
+        let heads = match self {
+            Self::Prefill { .. } => 1.0,
+            Self::Decode { .. } => tokens,
+        };
+        2.0 * batch * (tokens * layers + heads * hidden * config.vocab_size as f64)
+    }
+}
+
 pub(super) struct Runner {
     model: Box<dyn CausalLm>,
     kv_cache: KvCache,
@@ -54,6 +72,11 @@ impl Runner {
     ) -> Self {
         let blocks_per_seq = kv_cache.config().num_blocks / batch_max;
         Self { model, kv_cache, blocks_per_seq, max_num_batched_tokens, seed }
+    }
+
+    /// The model, for another cache.
+    pub(super) fn into_model(self) -> Box<dyn CausalLm> {
+        self.model
     }
 
     /// Computes keys and values of `[0, depth)` for each sequence. Measurements write behind them,
@@ -237,7 +260,7 @@ mod tests {
             block_size: 4,
             num_blocks: 64,
         };
-        let kv_cache = KvCache::new(config, &candle_core::Device::Cpu).expect("small");
+        let kv_cache = KvCache::new(config, &crate::ops::Device::Cpu).expect("small");
         let runner = Runner::new(Box::new(ToyLm::new(50)), kv_cache, 4, 8, 1);
         let bytes = runner.mean_kv_bytes(Workload::Decode { batch: 2, depth: 10, tokens: 3 });
         // Keys and values of 2 layers of 8 floats, 2 sequences, contexts of 11, 12 and 13.

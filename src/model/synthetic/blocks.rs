@@ -160,7 +160,7 @@ pub(super) fn tensor_key(seed: u64, name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use crate::ops::Device;
 
     use super::*;
     use crate::model::weights::weight_from_bytes;

@@ -10,7 +10,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use candle_core::Device;
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -20,7 +19,7 @@ use crate::model::{
     config::{ConfigError, ModelConfig},
     weights::{Quantization, Role, Slot, TensorMap, WeightsError, slots, weight_from_bytes},
 };
-use crate::ops::Weight;
+use crate::ops::{Device, Weight};
 
 #[derive(Debug, Error)]
 pub enum SyntheticError {

@@ -2,19 +2,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use candle_core::Device;
 use rayon::prelude::*;
 
 use super::{
     TensorError, TensorMap, WeightsError,
     names::Slot,
     quantization::Quantization,
-    quantize::{qtensor_from_floats, weight_from_bytes},
+    quantize::{on_device, qtensor_from_floats, weight_from_bytes},
     source::TensorSource,
 };
 use crate::format::gguf::GgmlType;
 use crate::model::config::ModelConfig;
-use crate::ops::Weight;
+use crate::ops::{Device, Weight};
 
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
@@ -92,5 +91,5 @@ fn make(
     if found == wanted {
         return weight_from_bytes(bytes, found, &slot.shape, device);
     }
-    Ok(Weight::new(qtensor_from_floats(bytes, found, wanted, &slot.shape, device)?)?)
+    on_device(qtensor_from_floats(bytes, found, wanted, &slot.shape)?, device)
 }

@@ -88,6 +88,13 @@ impl TensorMap {
         self.0.get(name).map(|tensor| tensor.num_bytes())
     }
 
+    /// Types of the matrices still held.
+    #[cfg(feature = "cuda")]
+    pub fn matrix_types(&self) -> impl Iterator<Item = candle_core::quantized::GgmlDType> {
+        let matrices = self.0.values().filter(|tensor| tensor.dims().len() == 2);
+        matrices.map(|tensor| tensor.dtype())
+    }
+
     /// Bytes of all tensors still held.
     pub fn num_bytes(&self) -> usize {
         self.0.values().map(|tensor| tensor.num_bytes()).sum()

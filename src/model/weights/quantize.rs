@@ -1,15 +1,12 @@
 //! From the bytes of a file to weights in memory, with or without a change of type.
 
-use candle_core::{
-    Device,
-    quantized::{GgmlDType, QStorage, QTensor, QuantizedType, k_quants},
-};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor, QuantizedType, k_quants};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use super::WeightsError;
 use crate::format::gguf::GgmlType;
-use crate::ops::Weight;
+use crate::ops::{Device, Weight};
 
 #[cfg(target_endian = "big")]
 compile_error!("weights are used as the files hold them, which is little-endian");
@@ -41,16 +38,32 @@ pub(in crate::model) fn weight_from_bytes(
     device: &Device,
 ) -> Result<Weight, WeightsError> {
     let ggml = ggml_dtype(dtype);
-    let tensor = match dtype {
+    #[cfg(feature = "cuda")]
+    if let (Device::Cuda(session), [_, _]) = (device, dims) {
+        return Ok(Weight::upload(session, bytes, ggml, dims)?);
+    }
+    match dtype {
         GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 => {
-            qtensor_from_floats(bytes, dtype, dtype, dims, device)?
+            on_device(qtensor_from_floats(bytes, dtype, dtype, dims)?, device)
         }
-        _ if device.is_cpu() && Weight::is_packed(ggml, dims) => {
-            return Ok(Weight::pack(bytes, ggml, dims)?);
+        _ if Weight::is_packed(ggml, dims) => Ok(Weight::pack(bytes, ggml, dims)?),
+        _ => {
+            let storage = QStorage::from_data(bytes.into(), &candle_core::Device::Cpu, ggml)?;
+            on_device(QTensor::new(storage, dims)?, device)
         }
-        _ => QTensor::new(QStorage::from_data(bytes.into(), device, ggml)?, dims)?,
-    };
-    Ok(Weight::new(tensor)?)
+    }
+}
+
+/// A matrix goes to the device; a vector stays on the CPU, for who uses it takes it from there.
+pub(super) fn on_device(tensor: QTensor, device: &Device) -> Result<Weight, WeightsError> {
+    match device {
+        Device::Cpu => Ok(Weight::new(tensor)?),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(session) => match tensor.shape().dims() {
+            dims @ [_, _] => Ok(Weight::upload(session, &tensor.data()?, tensor.dtype(), dims)?),
+            _ => Ok(Weight::new(tensor)?),
+        },
+    }
 }
 
 /// Converts `bytes`, which are of the float type `from`, into a tensor of any type `to`.
@@ -59,7 +72,6 @@ pub(super) fn qtensor_from_floats(
     from: GgmlType,
     to: GgmlType,
     dims: &[usize],
-    device: &Device,
 ) -> Result<QTensor, WeightsError> {
     let source = Floats::new(bytes, from);
     let storage: Box<dyn QuantizedType> = match to {
@@ -79,14 +91,7 @@ pub(super) fn qtensor_from_floats(
         GgmlType::Q5K => Box::new(source.convert::<k_quants::BlockQ5K>()),
         GgmlType::Q6K => Box::new(source.convert::<k_quants::BlockQ6K>()),
     };
-    let tensor = QTensor::new(QStorage::Cpu(storage), dims)?;
-    match device {
-        Device::Cpu => Ok(tensor),
-        _ => {
-            let storage = QStorage::from_data(tensor.data()?, device, ggml_dtype(to))?;
-            Ok(QTensor::new(storage, dims)?)
-        }
-    }
+    Ok(QTensor::new(QStorage::Cpu(storage), dims)?)
 }
 
 /// Elements converted at a time: a whole number of blocks of any type, and small enough that the
@@ -152,7 +157,13 @@ mod tests {
     }
 
     fn values(tensor: &QTensor) -> Vec<f32> {
-        tensor.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        tensor
+            .dequantize(&candle_core::Device::Cpu)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
     }
 
     /// One byte is put before the data, as a safetensors header of odd length does.
@@ -165,8 +176,7 @@ mod tests {
         let bytes = shifted(wave().into_iter().flat_map(f32::to_le_bytes));
         for to in GgmlType::ALL {
             let dims = [LEN / 256, 256];
-            let tensor =
-                qtensor_from_floats(&bytes[1..], GgmlType::F32, to, &dims, &Device::Cpu).unwrap();
+            let tensor = qtensor_from_floats(&bytes[1..], GgmlType::F32, to, &dims).unwrap();
             assert_eq!(tensor.dtype(), ggml_dtype(to));
             let bits = to.block_bytes() * 8 / to.block_len();
             let tolerance = 0.04 / (1u32 << (bits.min(10) - 1)) as f32;
@@ -182,11 +192,9 @@ mod tests {
         let bits = wave().into_iter().map(|x| bf16::from_f32(x).to_bits());
         let bytes = shifted(bits.flat_map(u16::to_le_bytes));
         let tensor =
-            qtensor_from_floats(&bytes[1..], GgmlType::Bf16, GgmlType::Bf16, &dims, &Device::Cpu)
-                .unwrap();
+            qtensor_from_floats(&bytes[1..], GgmlType::Bf16, GgmlType::Bf16, &dims).unwrap();
         assert_eq!(&tensor.data().unwrap()[..], &bytes[1..]);
-        let widened =
-            qtensor_from_floats(&bytes[1..], GgmlType::Bf16, GgmlType::F32, &dims, &Device::Cpu);
+        let widened = qtensor_from_floats(&bytes[1..], GgmlType::Bf16, GgmlType::F32, &dims);
         let expected: Vec<f32> = wave().into_iter().map(|x| bf16::from_f32(x).to_f32()).collect();
         assert_eq!(values(&widened.unwrap()), expected);
     }
