@@ -5,7 +5,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::attention::{PagedBatch, PagedSeq, paged_attention, write_kv};
+#[cfg(feature = "cuda")]
+use super::attention::PagedSeq;
+use super::attention::{PagedBatch, paged_attention, write_kv};
 #[cfg(feature = "cuda")]
 use super::cuda::CudaStep;
 use super::device::{KvLayer, Rows};
