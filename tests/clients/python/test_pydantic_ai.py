@@ -75,7 +75,14 @@ class Agents(unittest.TestCase):
             with self.subTest(name):
 
                 def asked():
-                    client = impatient(provoked.endpoint, region_name="us-east-1")
+                    key_id, secret = provoked.credentials()
+                    # boto3's default session would keep the credentials that it found first.
+                    client = impatient(
+                        provoked.endpoint,
+                        region_name="us-east-1",
+                        aws_access_key_id=key_id,
+                        aws_secret_access_key=secret,
+                    )
                     bedrock = BedrockConverseModel(
                         provoked.model,
                         provider=BedrockProvider(bedrock_client=client),
