@@ -83,11 +83,11 @@ impl CausalLm for Decoder {
         input: &ModelInput,
         kv_cache: &mut KvCache,
     ) -> Result<Logits, ModelError> {
+        let kv_cache = &*kv_cache;
         let seqs = paged_seqs(input);
         let wanted: Vec<u32> = input.logits_rows().map(|row| row as u32).collect();
         let step = self.step(input, seqs, &wanted, kv_cache)?;
-        let first = (self.config.num_layers > 0).then(|| kv_cache.layer(0));
-        let values = step.run(first, || self.compute(&step, kv_cache))?;
+        let values = step.run(|| self.compute(&step, kv_cache))?;
         Ok(Logits::new(values, self.config.vocab_size))
     }
 }
@@ -98,7 +98,7 @@ impl Decoder {
         input: &'a ModelInput,
         seqs: Vec<PagedSeq>,
         wanted: &'a [u32],
-        kv_cache: &KvCache,
+        kv_cache: &'a KvCache,
     ) -> OpResult<Step<'a>> {
         let cache = kv_cache.config();
         match &self.compute {
@@ -109,17 +109,20 @@ impl Decoder {
                 wanted,
             })),
             #[cfg(feature = "cuda")]
-            Compute::Cuda(decoder) => Ok(Step::Cuda(decoder.step(&StepSpec {
-                token_ids: &input.token_ids,
-                positions: &input.positions,
-                seqs: &seqs,
-                wanted,
-                block_size: cache.block_size,
-                num_blocks: cache.num_blocks,
-                num_heads: self.config.num_attention_heads,
-                num_kv_heads: self.config.num_kv_heads,
-                vocab_size: self.config.vocab_size,
-            })?)),
+            Compute::Cuda(decoder) => {
+                let spec = StepSpec {
+                    token_ids: &input.token_ids,
+                    positions: &input.positions,
+                    seqs: &seqs,
+                    wanted,
+                    block_size: cache.block_size,
+                    num_blocks: cache.num_blocks,
+                    num_heads: self.config.num_attention_heads,
+                    num_kv_heads: self.config.num_kv_heads,
+                    vocab_size: self.config.vocab_size,
+                };
+                Ok(Step::Cuda(decoder.step(&spec, kv_cache.layer(0))?))
+            }
         }
     }
 

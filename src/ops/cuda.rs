@@ -50,7 +50,9 @@ impl CudaDecoder {
         })
     }
 
-    pub fn step<'a>(&'a self, spec: &StepSpec<'_>) -> Result<CudaStep<'a>> {
+    /// `first` is the first layer of the cache that the step is over.
+    pub fn step<'a>(&'a self, spec: &StepSpec<'_>, first: &'a KvLayer) -> Result<CudaStep<'a>> {
+        let KvLayer::Cuda(first) = first else { bail!("the KV cache is not on the GPU") };
         let seqs: Vec<BatchSeq<'_>> = spec
             .seqs
             .iter()
@@ -73,7 +75,7 @@ impl CudaDecoder {
             num_positions: self.rotations.num_positions(),
         };
         let batch = Batch::new(&self.session, &spec).map_err(Error::wrap)?;
-        Ok(CudaStep { decoder: self, batch })
+        Ok(CudaStep { decoder: self, batch, first })
     }
 
     fn dtype(&self, num_rows: usize) -> Float {
@@ -84,6 +86,8 @@ impl CudaDecoder {
 pub struct CudaStep<'a> {
     decoder: &'a CudaDecoder,
     batch: Batch,
+    /// Tells the cache from another.
+    first: &'a cuda::KvLayer,
 }
 
 impl CudaStep<'_> {
@@ -96,15 +100,8 @@ impl CudaStep<'_> {
         self.decoder.dtype(self.batch.num_rows())
     }
 
-    pub(super) fn run(
-        &self,
-        cache: Option<&KvLayer>,
-        work: impl Fn() -> Result<Rows>,
-    ) -> Result<Vec<f32>> {
-        let address = match cache {
-            Some(KvLayer::Cuda(layer)) => layer.address(),
-            _ => bail!("the KV cache is not on the GPU"),
-        };
+    pub(super) fn run(&self, work: impl Fn() -> Result<Rows>) -> Result<Vec<f32>> {
+        let address = self.first.address();
         let work = || match work() {
             Ok(Rows::Cuda(rows)) => Ok(rows),
             Ok(Rows::Cpu(_)) => unreachable!("rows are where the step is"),

@@ -55,13 +55,8 @@ pub struct Projections<'a> {
 }
 
 impl Step<'_> {
-    /// Elements of the rows that `work` makes: those that are wanted, one after the other. The
-    /// layers of one cache are told apart from another's by the first.
-    pub fn run(
-        &self,
-        cache: Option<&KvLayer>,
-        work: impl Fn() -> Result<Rows>,
-    ) -> Result<Vec<f32>> {
+    /// Elements of the rows that `work` makes: those that are wanted, one after the other.
+    pub fn run(&self, work: impl Fn() -> Result<Rows>) -> Result<Vec<f32>> {
         match self {
             Self::Cpu(step) => {
                 let rows = work()?;
@@ -71,7 +66,7 @@ impl Step<'_> {
                 }
             }
             #[cfg(feature = "cuda")]
-            Self::Cuda(step) => step.run(cache, work),
+            Self::Cuda(step) => step.run(work),
         }
     }
 

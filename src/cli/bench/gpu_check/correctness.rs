@@ -64,7 +64,11 @@ impl Check {
     }
 }
 
-pub(super) fn checks(device: DeviceChoice) -> anyhow::Result<Vec<Check>> {
+/// `tell` is told of each as it comes.
+pub(super) fn checks(
+    device: DeviceChoice,
+    tell: &dyn Fn(&Check) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Check>> {
     let mut checks = Vec::new();
     for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3] {
         for quantization in [Quantization::F16, Quantization::Bf16, Quantization::Q4KM] {
@@ -72,7 +76,13 @@ pub(super) fn checks(device: DeviceChoice) -> anyhow::Result<Vec<Check>> {
             let name = format!("{}, {quantization}", architecture.name());
             let cpu = Model::new(&config, quantization, Device::Cpu)?;
             let gpu = Model::new(&config, quantization, Device::open(device)?)?;
-            compare(&name, cpu, gpu, &mut checks).with_context(|| format!("checking {name}"))?;
+            let mut note = |what: &str, found: f64, limit: Limit| {
+                let check = Check { name: format!("{name}: {what}"), found, limit };
+                tell(&check)?;
+                checks.push(check);
+                anyhow::Ok(())
+            };
+            compare(cpu, gpu, &mut note).with_context(|| format!("checking {name}"))?;
         }
     }
     Ok(checks)
@@ -167,27 +177,22 @@ impl Model {
 
 const LONGEST: usize = 320;
 
-fn compare(
-    name: &str,
-    mut cpu: Model,
-    mut gpu: Model,
-    checks: &mut Vec<Check>,
-) -> anyhow::Result<()> {
+/// What is compared, how far off it is, and how far it may be.
+type Note<'a> = &'a mut dyn FnMut(&str, f64, Limit) -> anyhow::Result<()>;
+
+fn compare(mut cpu: Model, mut gpu: Model, note: Note<'_>) -> anyhow::Result<()> {
     let prompt = tokens(0, LONGEST);
-    let mut check = |what: &str, found: f64, limit: Limit| {
-        checks.push(Check { name: format!("{name}: {what}"), found, limit });
-    };
     let most = Limit::AtMost(LOGITS_ERROR_MAX);
     let expected = cpu.logits(&[(0, &prompt, 0)])?;
     let found = gpu.logits(&[(0, &prompt, 0)])?;
-    check("a prompt", largest_error(&found, &expected), most);
+    note("a prompt", largest_error(&found, &expected), most)?;
 
     // The same in uneven chunks, among them single steps, which are captured and replayed.
     let mut chunked = Vec::new();
     for chunk in [0..100, 100..103, 103..135, 135..136, 136..137, 137..138, 138..LONGEST] {
         chunked.extend(gpu.logits(&[(1, &prompt[chunk.clone()], chunk.start)])?);
     }
-    check("in chunks and steps", largest_error(&chunked, &expected), most);
+    note("in chunks and steps", largest_error(&chunked, &expected), most)?;
 
     let prompts: Vec<Vec<u32>> = (0..5).map(|seed| tokens(seed, 20 + 30 * seed)).collect();
     let parts: Vec<_> =
@@ -197,7 +202,7 @@ fn compare(
     for part in &parts {
         alone.extend(gpu.logits(&[*part])?);
     }
-    check("side by side as alone", largest_error(&together, &alone), most);
+    note("side by side as alone", largest_error(&together, &alone), most)?;
 
     let mut same = 0;
     let prompts: Vec<Vec<u32>> = (0..TEXTS).map(|seed| tokens(seed, PROMPT_TOKENS)).collect();
@@ -206,7 +211,7 @@ fn compare(
         same += found.iter().zip(expected).filter(|(found, expected)| *found == expected).count();
     }
     let share = same as f64 / TEXTS as f64;
-    check("texts of 64 tokens that are the same", share, Limit::AtLeast(SAME_TEXTS_MIN));
+    note("texts of 64 tokens that are the same", share, Limit::AtLeast(SAME_TEXTS_MIN))?;
     Ok(())
 }
 

@@ -44,14 +44,11 @@ pub(in crate::cli) fn run(options: &GpuCheckOptions) -> anyhow::Result<()> {
     let device = Device::open(options.device).context("cannot compute on that device")?;
     ensure!(!device.is_cpu(), "gpu-check needs a GPU: --device cuda");
     report::print(&format!("{}\n", device.name()))?;
-    let checks = correctness::checks(options.device)?;
-    let mut rows = vec![["check", "found", "allowed", ""].map(str::to_owned).to_vec()];
-    for check in &checks {
+    let checks = correctness::checks(options.device, &|check| {
         let verdict = if check.has_passed() { "passed" } else { "FAILED" };
-        let (found, allowed) = (format!("{:.5}", check.found), check.allowed());
-        rows.push(vec![check.name.clone(), found, allowed, verdict.to_owned()]);
-    }
-    report::print(&report::table(&rows, &[1, 2]))?;
+        let (name, found, allowed) = (&check.name, check.found, check.allowed());
+        report::print(&format!("{verdict}  {name}: {found:.5} ({allowed})\n"))
+    })?;
     let mut measured = Vec::new();
     let mut value = json!({
         "version": env!("CARGO_PKG_VERSION"),
