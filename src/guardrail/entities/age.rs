@@ -114,7 +114,7 @@ pub(super) fn of_run(value: &Value<'_>, out: &mut Vec<Candidate>) {
     let is_letters = |known: &&str| letters.eq_ignore_ascii_case(known.as_bytes());
     let rest = &value.text[group.range.end..];
     let is_birthday =
-        ["st", "nd", "rd", "th"].iter().any(|it| is_letters(it)) && rest.starts_with(" birthday");
+        ["st", "nd", "rd", "th"].iter().any(&is_letters) && rest.starts_with(" birthday");
     let is_run = RUNS.iter().any(is_letters) || is_letters(&"y") && rest.starts_with("/o");
     if is_birthday || is_run {
         let range = group.range.start..group.range.start + len;
