@@ -1,4 +1,4 @@
-// Norms, rope with the write to the KV cache, gates, biases, and the largest of a row.
+// Norms, rope with the write to the KV cache, gates and biases.
 #pragma once
 
 #include "device.cuh"
@@ -141,46 +141,3 @@ template <class T> DEVICE void rope_write(const RopeWriteArgs& args) {
 }
 KERNEL(rope_write_f16, RopeWriteArgs, ROPE_THREADS, rope_write<half_t>)
 KERNEL(rope_write_bf16, RopeWriteArgs, ROPE_THREADS, rope_write<bf16_t>)
-
-struct LargestArgs {
-    // [num_rows, len]
-    const float* rows;
-    // [num_rows]: the index of the largest, the lowest of equal ones; -1 where a value of the row is
-    // not finite
-    int32_t* out;
-    int64_t len;
-};
-
-const int LARGEST_THREADS = 256;
-
-// A block for each row.
-DEVICE void largest_of_row(const LargestArgs& args) {
-    const float* row = args.rows + int64_t(blockIdx.x) * args.len;
-    float best = -INFINITY;
-    int at = 0x7fffffff, broken = 0;
-    for (int64_t i = threadIdx.x; i < args.len; i += blockDim.x) {
-        float value = row[i];
-        broken |= !(fabsf(value) < INFINITY);
-        if (value > best || at == 0x7fffffff) {
-            best = value;
-            at = int(i);
-        }
-    }
-    float* values = reinterpret_cast<float*>(shared_memory());
-    int* indices = reinterpret_cast<int*>(values + blockDim.x);
-    values[threadIdx.x] = broken ? NAN : best;
-    indices[threadIdx.x] = at;
-    for (int width = blockDim.x / 2; width > 0; width /= 2) {
-        __syncthreads();
-        if (int(threadIdx.x) < width) {
-            float mine = values[threadIdx.x], other = values[threadIdx.x + width];
-            int here = indices[threadIdx.x], there = indices[threadIdx.x + width];
-            if (other != other || other > mine || (other == mine && there < here)) {
-                values[threadIdx.x] = mine != mine ? mine : other;
-                indices[threadIdx.x] = there;
-            }
-        }
-    }
-    if (threadIdx.x == 0) args.out[blockIdx.x] = values[0] != values[0] ? -1 : indices[0];
-}
-KERNEL(largest, LargestArgs, LARGEST_THREADS, largest_of_row)

@@ -56,7 +56,6 @@ args! {
         adjacent: i32,
         reserved: i32,
     }
-    LargestArgs { rows: u64, out: u64, len: i64 }
     AttentionArgs {
         queries: u64,
         keys: u64,

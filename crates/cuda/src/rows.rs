@@ -1,6 +1,6 @@
 //! Rows of activations, and operations that take them one by one.
 
-use crate::args::{AddArgs, LargestArgs, RmsNormArgs, SiluMulArgs};
+use crate::args::{AddArgs, RmsNormArgs, SiluMulArgs};
 use crate::batch::Batch;
 use crate::memory::{Buffer, Scratch};
 use crate::session::Session;
@@ -227,22 +227,5 @@ impl Session {
         // SAFETY: all three have been compared.
         unsafe { self.driver.launch(&name, [len.div_ceil(THREADS), 1, 1], THREADS, 0, &args) }?;
         Ok(out)
-    }
-
-    /// The index of each row's largest element, the first of equal ones; `None` for a row with an
-    /// element that is not finite.
-    pub fn largest(&self, rows: &Rows, num_rows: usize) -> Result<Vec<Option<u32>>> {
-        rows.expect_floats("rows", rows.width)?;
-        assert!(num_rows <= rows.num_rows);
-        let out = self.pool.take(num_rows * 4)?;
-        let args = LargestArgs { rows: rows.address(), out: out.address, len: rows.width as i64 };
-        // SAFETY: there are that many rows, and a place for each one's index.
-        unsafe { self.driver.launch("largest", [num_rows, 1, 1], THREADS, THREADS * 8, &args) }?;
-        let mut found = Vec::with_capacity(num_rows);
-        self.read(out.address, num_rows * 4, |bytes| {
-            let indices = bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes));
-            found.extend(indices.map(|index| u32::try_from(index).ok()));
-        })?;
-        Ok(found)
     }
 }

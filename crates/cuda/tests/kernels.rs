@@ -206,21 +206,6 @@ fn norms_are_of_rows_and_of_heads_after_what_is_added() {
     }
 }
 
-#[test]
-fn the_largest_is_the_first_of_equal_ones_and_a_broken_row_has_none() {
-    let Some(session) = session() else { return };
-    let len = 700;
-    let mut values = Random(6).floats(5 * len);
-    for (row, at, value) in [(0, 699, 2.0), (1, 300, 2.0), (1, 301, 2.0), (2, 5, f32::NAN)] {
-        values[row * len + at] = value;
-    }
-    values[3 * len + 650] = f32::INFINITY;
-    values[4 * len..].fill(-3.0);
-    let rows = Rows::upload(&session, &values, len).unwrap();
-    let found = session.largest(&rows, 5).unwrap();
-    assert_eq!(found, [Some(699), Some(300), None, None, Some(0)]);
-}
-
 /// A cache, what it holds, and a batch over it.
 struct Paged {
     kv: KvLayer,
