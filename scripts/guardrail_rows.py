@@ -349,7 +349,8 @@ def further_prompts(sources):
         if "DAN" not in entry["act"].split():
             yield row("roles_en", entry["prompt"], CLEAN, weight=2.0, lang="en")
     for entry in json.loads(sources.text("PlexPt/awesome-chatgpt-prompts-zh", "prompts-zh.json")):
-        yield row("roles_zh", entry["prompt"], CLEAN, weight=2.0, lang="zh")
+        if "DAN" not in entry["prompt"]:
+            yield row("roles_zh", entry["prompt"], CLEAN, weight=2.0, lang="zh")
     for path in ("data/seed_tasks.jsonl", "human_eval/user_oriented_instructions.jsonl"):
         for line in sources.text("yizhongw/self-instruct", path).splitlines():
             entry = json.loads(line)
