@@ -4,6 +4,11 @@
 //! `crates/cuda/stand-in/build DIR` makes (`LD_LIBRARY_PATH=DIR`). Without one the tests say so and
 //! skip.
 #![cfg(feature = "cuda")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test's helpers fail and speak as the test does"
+)]
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

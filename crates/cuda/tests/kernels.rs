@@ -2,6 +2,8 @@
 //! the stand-in (`stand-in/build DIR`, then `LD_LIBRARY_PATH=DIR`). Without one they say so and
 //! skip.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
 use std::sync::Arc;
 
 use cuda::{
@@ -310,13 +312,16 @@ impl Paged {
     }
 }
 
+/// KV dtype, head size, heads of queries and of keys, and of each sequence context and rows.
+type Case<'a> = (Float, usize, usize, usize, &'a [(usize, usize)]);
+
 /// Contexts around the tiles' edges, odd ones, blocks in any order, rows of a prompt and of decode
 /// steps together, groups of one head, of several and of more than a tile.
 #[test]
 fn attention_over_any_blocks_lengths_and_groups() {
     let Some(session) = session() else { return };
     let mut random = Random(7);
-    let cases: [(Float, usize, usize, usize, &[(usize, usize)]); 7] = [
+    let cases: [Case<'_>; 7] = [
         (Float::F16, 64, 2, 2, &[(1, 1), (64, 1), (65, 1)]),
         (Float::F16, 128, 7, 1, &[(200, 1), (3, 1), (129, 1)]),
         (Float::F16, 64, 4, 2, &[(100, 100)]),
