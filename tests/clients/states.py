@@ -1,6 +1,7 @@
 """Brings servers into states in which every request fails in one way.
 
     states.py break MODEL.gguf OUT.gguf    copies a model, with a chat template that fails when it is used
+    states.py spoil MODEL.gguf OUT.gguf    copies a model, some of whose last weights are not numbers
     states.py hold PORT                    sends a request that a loading server keeps waiting, and stays
 """
 
@@ -23,6 +24,15 @@ def break_template(model, out):
         file.write(data.replace(LOOP, FAILING))
 
 
+def spoil_weights(model, out):
+    with open(model, "rb") as file:
+        data = file.read()
+    # Not a number in every format of floats and of scales.
+    bits = b"\xff" * 64
+    with open(out, "wb") as file:
+        file.write(data[: -len(bits)] + bits)
+
+
 def hold(port):
     key = os.environ["OUTCROP_API_KEY"]
     body = '{"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}'
@@ -43,6 +53,8 @@ def hold(port):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["break"] and len(sys.argv) == 4:
         break_template(*sys.argv[2:])
+    elif sys.argv[1:2] == ["spoil"] and len(sys.argv) == 4:
+        spoil_weights(*sys.argv[2:])
     elif sys.argv[1:2] == ["hold"] and len(sys.argv) == 3:
         hold(int(sys.argv[2]))
     else:

@@ -191,7 +191,8 @@ for (const { name, status, tries = 1, ...changes } of provoked) {
         error = await send().then(() => undefined, (it) => it);
       }
       // A stream that has begun has another exception for it.
-      const isCut = send === streamed && name === "ModelTimeoutException";
+      const isCut =
+        send === streamed && ["ModelTimeoutException", "ModelErrorException"].includes(name);
       const expected = isCut ? "ModelStreamErrorException" : name;
       assert.ok(error instanceof exceptions[expected], `${error?.name}: ${error?.message}`);
       assert.ok(error.message);

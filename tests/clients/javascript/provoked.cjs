@@ -1,5 +1,5 @@
-// How to meet each error that Converse can answer by the service model, ModelErrorException apart, which takes
-// a model that fails: what of a plain question is to be changed.
+// How to meet each error that Converse can answer by the service model: what of a plain question is to be
+// changed.
 
 const env = process.env;
 const key = (name) => ({
@@ -17,6 +17,7 @@ module.exports = [
     endpoint: env.OUTCROP_HASTY_ENDPOINT,
     maxTokens: 1500,
   },
+  { name: "ModelErrorException", status: 424, endpoint: env.OUTCROP_SPOILED_ENDPOINT },
   // The first of its requests may be good.
   { name: "ThrottlingException", status: 429, credentials: key("THROTTLED"), tries: 2 },
   { name: "ModelNotReadyException", status: 429, endpoint: env.OUTCROP_LOADING_ENDPOINT },

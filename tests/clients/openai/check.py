@@ -437,6 +437,7 @@ class Errors(unittest.TestCase):
             (openai.APIStatusError, 408, "request_timeout", env["OUTCROP_HASTY_ENDPOINT"], "OUTCROP_API_KEY",
              {"max_tokens": 1500}),
             (openai.InternalServerError, 500, "internal_error", env["OUTCROP_BROKEN_ENDPOINT"], "OUTCROP_API_KEY", {}),
+            (openai.InternalServerError, 500, "model_error", env["OUTCROP_SPOILED_ENDPOINT"], "OUTCROP_API_KEY", {}),
             (openai.InternalServerError, 503, "model_not_ready", env["OUTCROP_LOADING_ENDPOINT"], "OUTCROP_API_KEY",
              {}),
             (openai.InternalServerError, 503, "shutting_down", env["OUTCROP_DRAINING_ENDPOINT"], "OUTCROP_API_KEY",

@@ -13,10 +13,11 @@ ENDPOINT = os.environ["OUTCROP_ENDPOINT"]
 # With TLS, for what clients refuse to do without; its certificate is signed by AWS_CA_BUNDLE's.
 TLS_ENDPOINT = os.environ["OUTCROP_TLS_ENDPOINT"]
 # A server whose model never finishes loading, one that gives a second to each request, one whose checkpoint
-# has a template that fails, and one that shuts down without end.
+# has a template that fails, one that has weights that are not numbers, and one that shuts down without end.
 LOADING_ENDPOINT = os.environ["OUTCROP_LOADING_ENDPOINT"]
 HASTY_ENDPOINT = os.environ["OUTCROP_HASTY_ENDPOINT"]
 BROKEN_ENDPOINT = os.environ["OUTCROP_BROKEN_ENDPOINT"]
+SPOILED_ENDPOINT = os.environ["OUTCROP_SPOILED_ENDPOINT"]
 DRAINING_ENDPOINT = os.environ["OUTCROP_DRAINING_ENDPOINT"]
 API_KEY = os.environ["OUTCROP_API_KEY"]
 
@@ -90,12 +91,13 @@ def settings(provoked):
     return {names[name]: value for name, value in provoked.config.items()}
 
 
-# All that Converse can answer by the service model but ModelErrorException, which takes a model that fails.
+# All that Converse can answer by the service model.
 PROVOKED = {
     "ValidationException": Provoked(400, config={"maxTokens": 4, "temperature": 1.9}),
     "AccessDeniedException": Provoked(403, key="OTHER_MODEL"),
     "ResourceNotFoundException": Provoked(404, model=UNKNOWN_MODEL),
     "ModelTimeoutException": Provoked(408, endpoint=HASTY_ENDPOINT, config={"maxTokens": 1500}),
+    "ModelErrorException": Provoked(424, endpoint=SPOILED_ENDPOINT),
     "ThrottlingException": Provoked(429, key="THROTTLED", tries=2),
     "ModelNotReadyException": Provoked(429, endpoint=LOADING_ENDPOINT),
     "InternalServerException": Provoked(500, endpoint=BROKEN_ENDPOINT),

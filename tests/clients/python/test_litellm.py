@@ -33,6 +33,7 @@ ERRORS = {
     403: litellm.PermissionDeniedError,
     404: litellm.NotFoundError,
     408: litellm.Timeout,
+    424: litellm.APIError,
     429: litellm.RateLimitError,
     500: litellm.InternalServerError,
     503: litellm.ServiceUnavailableError,

@@ -223,10 +223,11 @@ async fn errors_are_the_sdks_own_types() {
     let unknown = Provoked { model: Some("anthropic.claude-v2"), ..Provoked::default() };
     let long = Provoked { max_tokens: 1_500, ..at("OUTCROP_HASTY_ENDPOINT") };
     use ConverseError as E;
-    let is_one: [(Provoked, fn(&ConverseError) -> bool); 7] = [
+    let is_one: [(Provoked, fn(&ConverseError) -> bool); 8] = [
         (with("OTHER_MODEL"), |it| matches!(it, E::AccessDeniedException(_))),
         (unknown, |it| matches!(it, E::ResourceNotFoundException(_))),
         (long, |it| matches!(it, E::ModelTimeoutException(_))),
+        (at("OUTCROP_SPOILED_ENDPOINT"), |it| matches!(it, E::ModelErrorException(_))),
         (with("THROTTLED"), |it| matches!(it, E::ThrottlingException(_))),
         (at("OUTCROP_LOADING_ENDPOINT"), |it| matches!(it, E::ModelNotReadyException(_))),
         (at("OUTCROP_BROKEN_ENDPOINT"), |it| matches!(it, E::InternalServerException(_))),
