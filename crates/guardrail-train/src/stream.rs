@@ -127,8 +127,8 @@ fn masked(guardrail: &Guardrail, text: &str) -> String {
     }
 }
 
-/// What leaves, in all. Bytes of a character that is cut wait for the rest of it, as the detokenizer
-/// makes them.
+/// What leaves, in all. Bytes of a character that is cut wait for the rest of it, as the
+/// detokenizer makes them.
 fn streamed(guardrail: &Arc<Guardrail>, pieces: &[&[u8]]) -> String {
     let mut guard = gate(guardrail);
     let (mut output, mut bytes) = (String::new(), Vec::new());
