@@ -33,7 +33,11 @@ INVALID = [
 
 
 # What InvokeModel's body has to say for some of the errors.
-INVOKED = {"ValidationException": {"temperature": 9}, "ModelTimeoutException": {"max_tokens": 1500}}
+STORY = "Once upon a time, in a town by the sea,"
+INVOKED = {
+    "ValidationException": {"temperature": 9},
+    "ModelTimeoutException": {"prompt": STORY, "max_tokens": 1500, "temperature": 0.0},
+}
 
 # Those come when the stream has begun, which has another exception for them.
 CUT_STREAMS = ("ModelTimeoutException", "ModelErrorException")
