@@ -116,6 +116,7 @@ CONTRASTS = {
     "harmful": (1500, {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0}),
     "hateful": (500, {"HATE": 1.0, "MISCONDUCT": None, "PROMPT_ATTACK": 0.0}),
     "harmless": (2500, {head: 0.0 for head in HEADS}),
+    "everyday": (4000, {head: 0.0 for head in HEADS}),
 }
 
 
@@ -123,7 +124,10 @@ def contrasting_rows():
     for lang in ("en", "zh"):
         for kind, (count, labels) in CONTRASTS.items():
             for text in guardrail_contrasts.requests(7, lang, kind, count):
-                yield row(f"written_{kind}", text, labels, weight=0.7, lang=lang)
+                # What is asked about, or whom, is held out together.
+                key = bare(" ".join(text.split()[-2:]) if lang == "en" else text[-4:])
+                key = key if kind == "everyday" else None
+                yield row(f"written_{kind}", text, labels, key, weight=0.7, lang=lang)
 
 
 def bare(text):
