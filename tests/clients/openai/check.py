@@ -435,7 +435,7 @@ class Errors(unittest.TestCase):
             (openai.PermissionDeniedError, 403, "model_denied", ENDPOINT, "OUTCROP_OTHER_MODEL_API_KEY", {}),
             (openai.RateLimitError, 429, "rate_limit_exceeded", ENDPOINT, "OUTCROP_THROTTLED_API_KEY", {}),
             (openai.APIStatusError, 408, "request_timeout", env["OUTCROP_HASTY_ENDPOINT"], "OUTCROP_API_KEY",
-             {"max_tokens": 1500}),
+             {"max_tokens": 1500, "extra_body": {"structured_outputs": {"regex": "[a-z ]{2000,}"}}}),
             (openai.InternalServerError, 500, "internal_error", env["OUTCROP_BROKEN_ENDPOINT"], "OUTCROP_API_KEY", {}),
             (openai.InternalServerError, 500, "model_error", env["OUTCROP_SPOILED_ENDPOINT"], "OUTCROP_API_KEY", {}),
             (openai.InternalServerError, 503, "model_not_ready", env["OUTCROP_LOADING_ENDPOINT"], "OUTCROP_API_KEY",
