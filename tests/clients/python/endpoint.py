@@ -96,7 +96,9 @@ PROVOKED = {
     "ValidationException": Provoked(400, config={"maxTokens": 4, "temperature": 1.9}),
     "AccessDeniedException": Provoked(403, key="OTHER_MODEL"),
     "ResourceNotFoundException": Provoked(404, model=UNKNOWN_MODEL),
-    "ModelTimeoutException": Provoked(408, endpoint=HASTY_ENDPOINT, config={"maxTokens": 1500}),
+    "ModelTimeoutException": Provoked(
+        408, endpoint=HASTY_ENDPOINT, config={"maxTokens": 1500, "temperature": 0.0}
+    ),
     "ModelErrorException": Provoked(424, endpoint=SPOILED_ENDPOINT),
     "ThrottlingException": Provoked(429, key="THROTTLED", tries=2),
     "ModelNotReadyException": Provoked(429, endpoint=LOADING_ENDPOINT),
