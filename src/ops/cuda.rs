@@ -101,16 +101,14 @@ impl CudaStep<'_> {
     }
 
     pub(super) fn run(&self, work: impl Fn() -> Result<Rows>) -> Result<Vec<f32>> {
-        let address = self.first.address();
         let work = || match work() {
             Ok(Rows::Cuda(rows)) => Ok(rows),
             Ok(Rows::Cpu(_)) => unreachable!("rows are where the step is"),
             Err(error) => Err(CudaError::Operation(error.to_string())),
         };
-        // SAFETY: the session is this decoder's alone, so `work` is its one computation; the
-        // address is that of a layer which is borrowed here, and a cache's layers live as long as
-        // each other.
-        unsafe { self.session().compute(&self.batch, address, work) }.map_err(Error::wrap)
+        // SAFETY: the session is this decoder's alone, so `work` is its one computation; the id is
+        // that of a layer which is borrowed here, and a cache's layers live as long as each other.
+        unsafe { self.session().compute(&self.batch, self.first.id(), work) }.map_err(Error::wrap)
     }
 
     pub(super) fn wants_nothing(&self) -> bool {

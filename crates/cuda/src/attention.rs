@@ -1,5 +1,7 @@
 //! The paged KV cache, writing to it, and attention over it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::args::{AttentionArgs, RopeWriteArgs};
 use crate::batch::Batch;
 use crate::memory::Buffer;
@@ -34,6 +36,7 @@ pub struct KvLayer {
     values: Buffer,
     shape: KvShape,
     dtype: Float,
+    id: u64,
 }
 
 impl KvLayer {
@@ -60,12 +63,15 @@ impl KvLayer {
             (Buffer::new(&session.driver, bytes)?, Buffer::new(&session.driver, bytes)?);
         keys.clear()?;
         values.clear()?;
-        Ok(Self { keys, values, shape, dtype })
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { keys, values, shape, dtype, id })
     }
 
-    /// Tells this layer's memory from another's.
-    pub fn address(&self) -> u64 {
-        self.keys.address()
+    /// Tells this layer from every other one that there was or will be. Its address does not: memory
+    /// that is freed is allocated again.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     fn suffix(&self) -> &'static str {

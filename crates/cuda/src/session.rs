@@ -86,15 +86,15 @@ impl Session {
     ///
     /// # Safety
     ///
-    /// All calls of one session pass a `work` that does the same with the same weights, and what
-    /// `cache_address` stands for, as far as it is the same, are the same buffers, which live.
+    /// All calls of one session pass a `work` that does the same with the same weights, and calls
+    /// with the same `cache_id` do it with the same cache, which lives.
     pub unsafe fn compute(
         &self,
         batch: &Batch,
-        cache_address: u64,
+        cache_id: u64,
         work: impl Fn() -> Result<Rows>,
     ) -> Result<Vec<f32>> {
-        let Some(key) = batch.graph_key(cache_address) else {
+        let Some(key) = batch.graph_key(cache_id) else {
             return self.download(&work()?, batch.num_wanted());
         };
         let mut graphs = self.graphs();
