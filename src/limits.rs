@@ -70,6 +70,8 @@ pub const GRAMMAR_CHOICES_MAX: usize = 1_000;
 /// Work to build a lexer from regular expressions; a few hundredths of a second. Schemas that are
 /// published as examples of large ones need half of it.
 pub const GRAMMAR_COMPILE_FUEL: u64 = 1_000_000;
+/// The same where rules stand for rules.
+pub const GRAMMAR_RULES_FUEL: u64 = 100_000;
 /// Work of the lexer for one token's mask: about 10 ms in which no other request's token is drawn.
 pub const GRAMMAR_STEP_FUEL: u64 = 100_000;
 /// Items of the parser for one token's mask, of about 50 ns each, and in one row of its chart.

@@ -1,8 +1,9 @@
 //! The compiler of a model's grammars, off the runtime and bounded.
 
 use std::sync::{Arc, OnceLock};
+use std::{io, thread};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::chat::{GrammarCompiler, GrammarError, TextAssets};
@@ -10,12 +11,14 @@ use crate::limits;
 use crate::pipeline::PipelineError;
 use crate::pipeline::constraint::{AnswerConstraint, Wanted};
 
+#[cfg(target_os = "linux")]
+const LOWEST_PRIORITY: i32 = 19;
 const WHAT: &str = "the schema or grammar";
 
 #[derive(Debug)]
 pub(super) struct Grammars {
     /// Made for the first request that needs it: it takes a second, and some ten MB of memory.
-    compiler: OnceLock<Result<GrammarCompiler, GrammarError>>,
+    compiler: OnceLock<Result<Arc<GrammarCompiler>, GrammarError>>,
     /// Those who wait or compile.
     waiting: Semaphore,
     /// One at a time: the cores are for the engine.
@@ -42,19 +45,46 @@ impl Grammars {
         let compiling = Arc::clone(&self.compiling).acquire_owned();
         let turn = timeout(limits::GRAMMAR_COMPILE_TIMEOUT, compiling);
         let turn = turn.await.map_err(|_| GrammarError::Busy)?;
-        let (grammars, text) = (Arc::clone(self), Arc::clone(text));
+        let compiler = self.compiler(text).await?;
+        let tokenizer = Arc::clone(&text.tokenizer);
         let too_complex = wanted.refusal(GrammarError::TooComplex { what: WHAT });
-        let task = tokio::task::spawn_blocking(move || {
+        let task = in_background(move || {
             // Kept until the work is done, also if nobody waits for it any more.
             let _turn = turn;
-            let compiler = grammars
-                .compiler
-                .get_or_init(|| GrammarCompiler::new(&text.tokenizer, &text.stop_ids))
-                .as_ref()
-                .map_err(Clone::clone)?;
-            wanted.compile(compiler, &text.tokenizer)
-        });
+            wanted.compile(&compiler, &tokenizer)
+        })
+        .map_err(|_| GrammarError::Busy)?;
         let compiled = timeout(limits::GRAMMAR_COMPILE_TIMEOUT, task).await;
         compiled.map_err(|_| too_complex)?.map_err(|_| PipelineError::Panicked)?
     }
+
+    async fn compiler(
+        self: &Arc<Self>,
+        text: &Arc<TextAssets>,
+    ) -> Result<Arc<GrammarCompiler>, PipelineError> {
+        if let Some(compiler) = self.compiler.get() {
+            return Ok(compiler.clone()?);
+        }
+        let (grammars, text) = (Arc::clone(self), Arc::clone(text));
+        let task = tokio::task::spawn_blocking(move || {
+            let made = || GrammarCompiler::new(&text.tokenizer, &text.stop_ids).map(Arc::new);
+            grammars.compiler.get_or_init(made).clone()
+        });
+        Ok(task.await.map_err(|_| PipelineError::Panicked)??)
+    }
+}
+
+/// On a thread that takes what the engine's threads leave, and hardly more: they wait for each other,
+/// so a step takes as long as the one that was disturbed the most.
+fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<oneshot::Receiver<T>> {
+    let (sender, receiver) = oneshot::channel();
+    thread::Builder::new().name("grammar".into()).spawn(move || {
+        // Elsewhere it would be that of the whole program.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
+        let _ = sender.send(work());
+    })?;
+    Ok(receiver)
 }

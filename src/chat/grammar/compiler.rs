@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
-use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
-use llguidance::{Matcher, ParserFactory};
+use llguidance::api::{GrammarInit, GrammarWithLexer, TopLevelGrammar};
+use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Logger, Matcher, ParserFactory, TokenParser};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -40,10 +40,8 @@ impl GrammarCompiler {
         let byte_tokens = Arc::new(ByteTokens::new(env.tok_trie()));
         let mut factory = ParserFactory::new_simple(&env)
             .map_err(|error| GrammarError::Invalid { what: WHAT, reason: reason(&error) })?;
-        factory.quiet();
         let parser_limits = factory.limits_mut();
         parser_limits.max_items_in_row = limits::GRAMMAR_ROW_ITEMS_MAX;
-        parser_limits.initial_lexer_fuel = limits::GRAMMAR_COMPILE_FUEL;
         parser_limits.step_lexer_fuel = limits::GRAMMAR_STEP_FUEL;
         parser_limits.step_max_items = limits::GRAMMAR_STEP_ITEMS_MAX;
         parser_limits.max_lexer_states = limits::GRAMMAR_LEXER_STATES_MAX;
@@ -60,9 +58,9 @@ impl GrammarCompiler {
         if let Some(matcher) = self.cached(&key) {
             return Ok(matcher);
         }
-        let parser = self.factory.create_parser(TopLevelGrammar::from_grammar(grammar));
-        let parser =
-            parser.map_err(|error| GrammarError::Invalid { what, reason: reason(&error) })?;
+        let parser = self
+            .parser(grammar, compile_fuel(source))
+            .map_err(|error| GrammarError::Invalid { what, reason: reason(&error) })?;
         let invalid = |error: MatchError| GrammarError::Invalid { what, reason: error.to_string() };
         let matcher = GrammarMatcher::new(Matcher::new(Ok(parser)), Arc::clone(&self.byte_tokens))
             .map_err(invalid)?;
@@ -74,6 +72,14 @@ impl GrammarCompiler {
         cache.push_front((key, matcher));
         cache.truncate(limits::GRAMMAR_CACHE_ENTRIES_MAX);
         Ok(copy)
+    }
+
+    fn parser(&self, grammar: GrammarWithLexer, fuel: u64) -> anyhow::Result<TokenParser> {
+        let mut limits = self.factory.limits().clone();
+        limits.initial_lexer_fuel = fuel;
+        let init = GrammarInit::Serialized(TopLevelGrammar::from_grammar(grammar));
+        let caps = InferenceCapabilities::default();
+        self.factory.create_parser_from_init_ext(init, Logger::new(0, 0), caps, limits)
     }
 
     fn cached(&self, key: &Key) -> Option<GrammarMatcher> {
@@ -101,6 +107,15 @@ fn token_env(tokenizer: &Tokenizer, stop_ids: &[u32]) -> TokEnv {
     let trie = TokTrie::from(&TokRxInfo::new(words.len() as u32, end), &words);
     let trie = if stop_ids.is_empty() { trie } else { trie.with_eos_tokens(stop_ids) };
     Arc::new(ApproximateTokEnv::new(trie))
+}
+
+/// Grammars of rules alone name each other, so that a few lines stand for millions of symbols; those
+/// with schemas in them are as large as the schemas.
+fn compile_fuel(source: &GrammarSource) -> u64 {
+    match source {
+        GrammarSource::Lark(lark) if !lark.contains("%json") => limits::GRAMMAR_RULES_FUEL,
+        _ => limits::GRAMMAR_COMPILE_FUEL,
+    }
 }
 
 /// The grammar and what errors call it.

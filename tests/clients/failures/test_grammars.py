@@ -143,6 +143,15 @@ def hostile():
             yield kind, "/v1/completions", body
 
 
+def harmless(number, body):
+    """The same request with a schema as clients write them, another one each time."""
+    schema = {"type": "array", "items": {"enum": [f"value {number}", "other"]}, "maxItems": 4}
+    if "outputConfig" not in body:
+        return {**body, "structured_outputs": {"json": schema}}
+    form = {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(schema), "name": "n"}}}
+    return {**body, "outputConfig": {"textFormat": form}}
+
+
 class Neighbour(threading.Thread):
     """Another client's stream, and the pauses between its tokens."""
 
@@ -186,11 +195,9 @@ class Hostile(unittest.TestCase):
             alone = neighbour.figures()
             # As many requests that are harmless cost the stream its share of the steps, no more.
             neighbour = Neighbour(server)
-            for number in range(len(cases)):
-                schema = {"type": "array", "items": {"enum": [number]}, "maxItems": 4}
-                body = {"model": MODEL_ID, "prompt": "Hi", "max_tokens": 8, "structured_outputs": {"json": schema}}
-                self.assertEqual(server.post("/v1/completions", body)[0], 200)
-            harmless = neighbour.figures()
+            for number, (_, path, body) in enumerate(cases):
+                self.assertEqual(server.post(path, harmless(number, body))[0], 200)
+            beside_harmless = neighbour.figures()
             neighbour = Neighbour(server)
             slowest, counts = (0, ""), Counter()
             for kind, path, body in cases:
@@ -211,7 +218,7 @@ class Hostile(unittest.TestCase):
                 f"\nhostile grammars: {counts[200]} answered, {counts[400]} refused, {counts[424] + counts[500]} given up"
                 f" on the way; slowest {slowest[0] * 1000:.0f} ms, {slowest[1]}"
                 f"\n    a stream's pauses in ms (median, p99, longest): {alone} alone,"
-                f" {harmless} beside harmless ones, {beside} beside these"
+                f" {beside_harmless} beside harmless ones, {beside} beside these"
             )
 
 
