@@ -60,16 +60,26 @@ async fn serve_http(transport: Box<dyn Transport>, app: App, router: Router) {
     });
     let builder = builder();
     let mut connection = pin!(builder.serve_connection(io, service));
+    let lifecycle = &app.shared().lifecycle;
     // A server that was draining before the connection came goes on serving it: probes ask then.
-    let leave_at = match app.shared().lifecycle.phase() {
+    let leave_at = match lifecycle.phase() {
         Phase::Serving | Phase::Leaving => Phase::Draining,
         Phase::Draining | Phase::Cut => Phase::Cut,
+    };
+    let mut begun = active.subscribe();
+    let leaving = async {
+        lifecycle.reached(leave_at).await;
+        // A new connection has a request on its way, which gets an answer.
+        tokio::select! {
+            _ = begun.changed() => {}
+            () = lifecycle.reached(Phase::Cut) => {}
+        }
     };
     // Connections end in many ways that are the peer's own business.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = idle(&active, first_request) => {}
-        () = app.shared().lifecycle.reached(leave_at) => {}
+        () = leaving => {}
     }
     connection.as_mut().graceful_shutdown();
     // What is in progress goes on; half a request head does not keep the connection.

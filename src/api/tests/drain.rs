@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::api::DrainOptions;
 use crate::api::tests::client::events;
 use crate::api::tests::{TestServer, ask};
@@ -41,6 +43,8 @@ async fn requests_in_flight_finish_and_new_ones_are_refused() {
         assert_eq!((status, code.as_str()), (503, "ServiceUnavailableException"));
     };
     let address = server.address;
+    // Accepted before the drain begins, with its request yet to come.
+    let mut early = tokio::net::TcpStream::connect(address).await.unwrap();
     let in_flight = tokio::spawn(async move {
         let path = "/model/toy/converse-stream";
         crate::api::tests::client::http1(address, "POST", path, &body).await
@@ -49,6 +53,10 @@ async fn requests_in_flight_finish_and_new_ones_are_refused() {
     server.stop();
     tokio::time::sleep(Duration::from_millis(100)).await;
     during(&server).await;
+    early.write_all(b"GET /ready HTTP/1.1\r\nHost: toy\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    early.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&answer));
     let answer = in_flight.await.unwrap();
     let events = events(&answer.body);
     assert_eq!(events.last().unwrap().payload["usage"]["outputTokens"], 60);
