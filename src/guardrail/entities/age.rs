@@ -2,7 +2,7 @@
 
 use super::kind::EntityKind as K;
 use super::label::{self, Label};
-use super::{Candidate, Value};
+use super::{Best, Candidate, Value};
 
 /// What makes a number an age, right behind it or behind spaces.
 const SUFFIXES: &[&str] = &[
@@ -62,7 +62,7 @@ const HAN_CHARS_MAX: usize = 4;
 const REST_BYTES_MAX: usize = 32;
 const SPACES_MAX: usize = 3;
 
-pub(super) fn of_number(value: &Value<'_>, out: &mut Vec<Candidate>) {
+pub(super) fn of_number(value: &Value<'_>, out: &mut Best) {
     let range = value.range(1);
     let text = value.text;
     let digits = &text[range.clone()];
@@ -104,7 +104,7 @@ fn is_followed(rest: &str) -> bool {
 }
 
 /// `45yo` and `38th birthday`: an age in a run of letters and digits.
-pub(super) fn of_run(value: &Value<'_>, out: &mut Vec<Candidate>) {
+pub(super) fn of_run(value: &Value<'_>, out: &mut Best) {
     let group = &value.groups[0];
     let len = group.text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if !(1..=LEN_MAX).contains(&len) || group.range.len() != group.text.len() {

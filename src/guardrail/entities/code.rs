@@ -4,7 +4,7 @@ use super::checks;
 use super::kind::EntityKind as K;
 use super::label::{self, Label, Labelled};
 use super::token::Separator;
-use super::{Candidate, Value};
+use super::{Best, Candidate, Value};
 
 /// The longest: an IBAN.
 const CODE_MAX: usize = 34;
@@ -45,16 +45,16 @@ struct Code<'a> {
     label: Option<Labelled>,
 }
 
-pub(super) fn candidates(value: &Value<'_>, out: &mut Vec<Candidate>) {
+pub(super) fn candidates(value: &Value<'_>, out: &mut Best) {
     secret(value, out);
     let label = value.label;
-    let mut code: Vec<u8> = Vec::with_capacity(CODE_MAX);
+    let (mut code, mut len) = ([0; CODE_MAX], 0);
     for (index, group) in value.groups.iter().enumerate() {
-        if code.len() + group.text.len() > CODE_MAX {
-            return;
-        }
-        code.extend(group.text.iter().map(u8::to_ascii_uppercase));
-        let read = Code { value, count: index + 1, code: &code, label };
+        let Some(room) = code.get_mut(len..len + group.text.len()) else { return };
+        room.copy_from_slice(&group.text);
+        room.make_ascii_uppercase();
+        len += room.len();
+        let read = Code { value, count: index + 1, code: &code[..len], label };
         if value.has_borders(read.count) {
             checked(&read, out);
             labelled(&read, out);
@@ -79,13 +79,13 @@ impl Code<'_> {
         self.count == 1 || last.iter().any(u8::is_ascii_digit)
     }
 
-    fn propose(&self, kind: K, sureness: u8, out: &mut Vec<Candidate>) {
+    fn propose(&self, kind: K, sureness: u8, out: &mut Best) {
         out.push(Candidate { range: self.value.range(self.count), kind, sureness });
     }
 }
 
 /// Codes with a check, or with a form that nothing else has.
-fn checked(read: &Code<'_>, out: &mut Vec<Candidate>) {
+fn checked(read: &Code<'_>, out: &mut Best) {
     let code = read.code;
     let is_harmless = read.label.is_some_and(|it| it.label == Label::Harmless);
     let has_letters = code.iter().any(u8::is_ascii_uppercase);
@@ -131,7 +131,7 @@ fn checked(read: &Code<'_>, out: &mut Vec<Candidate>) {
 }
 
 /// Codes that only the word before them tells apart.
-fn labelled(read: &Code<'_>, out: &mut Vec<Candidate>) {
+fn labelled(read: &Code<'_>, out: &mut Best) {
     let Some(Labelled { label: Label::Of(kind), distance }) = read.label else { return };
     let code = read.code;
     let num_digits = code.iter().filter(|byte| byte.is_ascii_digit()).count();
@@ -170,7 +170,7 @@ fn labelled(read: &Code<'_>, out: &mut Vec<Candidate>) {
 }
 
 /// A province, a letter, and five or, for new energy, six more.
-fn plate(read: &Code<'_>, out: &mut Vec<Candidate>) {
+fn plate(read: &Code<'_>, out: &mut Best) {
     let before = &read.value.text[read.value.from..read.value.start()];
     let Some(province) = before.chars().next_back().filter(|it| is_province(*it)) else { return };
     let joined = read.value.separators(read.count).all(|separator| {
@@ -215,7 +215,7 @@ fn is_access_key(code: &[u8]) -> bool {
 
 /// Forty characters of base64 that a word before them calls secret, or that are too mixed to be
 /// anything else. A SHA-1 in hexadecimal is as long.
-fn secret(value: &Value<'_>, out: &mut Vec<Candidate>) {
+fn secret(value: &Value<'_>, out: &mut Best) {
     let bytes = value.text.as_bytes();
     let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     let before = bytes[value.from..value.start()].iter().rev().take(SECRET_LEN);

@@ -8,6 +8,9 @@ use super::labels::LABELS;
 /// Bytes before a value in which its label is looked for.
 pub(super) const LABEL_BYTES_MAX: usize = 64;
 
+/// Bits of the table of endings: nearly all are clear.
+const ENDING_BITS: u32 = 16;
+
 /// A label, by the kind of value that it announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Label {
@@ -54,8 +57,8 @@ pub(super) fn is_turned(text: &str, at: usize) -> bool {
 
 /// The labels by their ends.
 struct Labels {
-    /// Whether a label ends in these two bytes, in lower case: a bit for each pair.
-    endings: Box<[u64; (1 << 16) / 64]>,
+    /// Whether a label may end in three bytes: a bit for each hash of them.
+    endings: Box<[u64; 1 << (ENDING_BITS - 6)]>,
     /// By their last two bytes, the longest first.
     by_pair: Vec<(usize, &'static str, Label)>,
 }
@@ -63,14 +66,21 @@ struct Labels {
 fn labels() -> &'static Labels {
     static LABELS_OF_ALL: OnceLock<Labels> = OnceLock::new();
     LABELS_OF_ALL.get_or_init(|| {
-        let mut endings = Box::new([0; (1 << 16) / 64]);
+        let mut endings = Box::new([0; 1 << (ENDING_BITS - 6)]);
         let mut by_pair = Vec::new();
         for (label, texts) in LABELS {
             for text in *texts {
                 let [.., before, last] = text.as_bytes() else { unreachable!("of two bytes") };
-                let pair = pair(*before, *last);
-                endings[pair / 64] |= 1 << (pair % 64);
-                by_pair.push((pair, *text, *label));
+                let (tail, _) = text.as_bytes().split_at(text.len() - 2);
+                let thirds = match tail.last() {
+                    Some(third) => *third..=*third,
+                    None => 0..=u8::MAX,
+                };
+                for third in thirds {
+                    let bit = slot(ending(ending(ending(0, *last), *before), third));
+                    endings[bit / 64] |= 1 << (bit % 64);
+                }
+                by_pair.push((pair(*before, *last), *text, *label));
             }
         }
         by_pair.sort_by_key(|(pair, text, _)| (*pair, usize::MAX - text.len()));
@@ -82,10 +92,26 @@ fn pair(before: u8, last: u8) -> usize {
     usize::from(before) << 8 | usize::from(last)
 }
 
+/// Puts a byte before the last three of a text, in a form that spellings of a label share.
+#[inline]
+fn ending(behind: u32, byte: u8) -> u32 {
+    let byte = match byte {
+        b'_' | b'-' => b' ',
+        _ => byte.to_ascii_lowercase(),
+    };
+    behind >> 8 | u32::from(byte) << 16
+}
+
+#[inline]
+fn slot(ending: u32) -> usize {
+    (ending.wrapping_mul(0x9E37_79B9) >> (u32::BITS - ENDING_BITS)) as usize
+}
+
 impl Labels {
     #[inline]
-    fn may_end(&self, pair: usize) -> bool {
-        self.endings[pair / 64] >> (pair % 64) & 1 != 0
+    fn may_end(&self, ending: u32) -> bool {
+        let bit = slot(ending);
+        self.endings[bit / 64] >> (bit % 64) & 1 != 0
     }
 
     /// The longest label that ends at `end` of the text in these bytes and does not begin before
@@ -119,12 +145,14 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
     }
     let known = labels();
     let bytes = text.as_bytes();
-    let mut last = bytes.get(start..at)?.last()?.to_ascii_lowercase();
+    let window = bytes.get(start..at).filter(|window| window.len() >= 2)?;
+    let mut key = window[window.len() - 2..].iter().rev().fold(0, |key, byte| ending(key, *byte));
     for end in (start + 2..=at).rev() {
-        let before = bytes[end - 2].to_ascii_lowercase();
-        let pair = pair(before, last);
-        if known.may_end(pair)
-            && let Some(label) = known.ending_at(text, start, end, pair)
+        let [before, last] = [end - 2, end - 1].map(|place| bytes[place].to_ascii_lowercase());
+        let third = end.checked_sub(3).filter(|third| *third >= start);
+        key = ending(key, third.map_or(0, |third| bytes[third]));
+        if (known.may_end(key) || third.is_none())
+            && let Some(label) = known.ending_at(text, start, end, pair(before, last))
         {
             return Some(Labelled { label, distance: at - end });
         }
@@ -142,7 +170,6 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
         if is_cut {
             return None;
         }
-        last = before;
     }
     None
 }

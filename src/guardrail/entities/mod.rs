@@ -134,7 +134,11 @@ impl Scanner<'_> {
         let start = if bytes[needle.start].is_ascii() { needle.start } else { needle.end };
         let is_bordered = start == 0 || !bytes[start - 1].is_ascii_alphanumeric();
         let is_code = is_bordered && bytes.get(start).is_some_and(u8::is_ascii_uppercase);
-        self.best(if is_code { self.candidates_from(start) } else { Vec::new() })
+        let mut best = Best::new(self.set);
+        if is_code {
+            self.candidates_from(start, &mut best);
+        }
+        best.candidate
     }
 
     fn take(&mut self, candidate: Candidate) -> bool {
@@ -168,7 +172,7 @@ impl Scanner<'_> {
             && (text.as_bytes()[run - 1].is_ascii_alphanumeric()
                 || token::is_inside_singles(text, run));
         if !is_within {
-            let best = self.best(self.candidates(run));
+            let best = self.candidate(run);
             if best.is_some_and(|candidate| self.take(candidate)) {
                 return;
             }
@@ -177,28 +181,46 @@ impl Scanner<'_> {
     }
 
     /// What the rules make of the value that begins at a run or right before it.
-    fn candidates(&self, run: usize) -> Vec<Candidate> {
-        let before = code::prefix(self.text, run, self.at);
-        before.into_iter().chain([run]).flat_map(|start| self.candidates_from(start)).collect()
+    fn candidate(&self, run: usize) -> Option<Candidate> {
+        let mut best = Best::new(self.set);
+        if let Some(before) = code::prefix(self.text, run, self.at) {
+            self.candidates_from(before, &mut best);
+        }
+        self.candidates_from(run, &mut best);
+        best.candidate
     }
 
-    fn candidates_from(&self, start: usize) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
+    fn candidates_from(&self, start: usize, best: &mut Best) {
         let groups = token::groups(self.text, start);
         if !groups.is_empty() {
             let label = label::before(self.text, start);
             let value = Value { text: self.text, from: self.free_from, groups: &groups, label };
-            number::candidates(&value, &mut candidates);
-            code::candidates(&value, &mut candidates);
-            age::of_run(&value, &mut candidates);
+            number::candidates(&value, best);
+            code::candidates(&value, best);
+            age::of_run(&value, best);
         }
-        candidates
+    }
+}
+
+/// The surest candidate of those that somebody asks for, then the longest, then the first, then the
+/// one proposed last.
+struct Best {
+    set: EntitySet,
+    candidate: Option<Candidate>,
+}
+
+impl Best {
+    fn new(set: EntitySet) -> Self {
+        Self { set, candidate: None }
     }
 
-    /// The surest of those that somebody asks for, then the longest, then the first.
-    fn best(&self, candidates: Vec<Candidate>) -> Option<Candidate> {
-        let asked = candidates.into_iter().filter(|it| self.set.reported(it.kind).is_some());
-        asked.max_by_key(|it| (it.sureness, it.range.len(), usize::MAX - it.range.start))
+    fn push(&mut self, candidate: Candidate) {
+        let rank =
+            |it: &Candidate| (it.sureness, it.range.len(), usize::MAX - it.range.start);
+        let is_asked = self.set.reported(candidate.kind).is_some();
+        if is_asked && self.candidate.as_ref().is_none_or(|known| rank(&candidate) >= rank(known)) {
+            self.candidate = Some(candidate);
+        }
     }
 }
 
@@ -207,7 +229,7 @@ struct Value<'a> {
     text: &'a str,
     /// A value cannot reach back beyond this.
     from: usize,
-    groups: &'a [Group],
+    groups: &'a [Group<'a>],
     /// What the words before it say it is.
     label: Option<Labelled>,
 }

@@ -207,14 +207,15 @@ pub(super) fn password_in(text: &str, url: Range<usize>) -> Option<Candidate> {
 
 /// An address in the token around a digit, wherever in it that is.
 pub(super) fn in_token(text: &str, token: Range<usize>, digit: usize) -> Option<Candidate> {
-    let part = &text[token.clone()];
-    if let Some(at) = part.find("://").or_else(|| part.find("www.")) {
+    let part = &text.as_bytes()[token.clone()];
+    let find = |sign: &[u8]| part.windows(sign.len()).position(|it| it == sign);
+    if let Some(at) = find(b"://").or_else(|| find(b"www.")) {
         let found = url(text, token.start + at, token.start);
         if let Some(found) = found.filter(|found| found.range.contains(&digit)) {
             return Some(found);
         }
     }
-    if let Some(at) = part.find('@') {
+    if let Some(at) = find(b"@") {
         let found = email(text, token.start + at, token.start);
         if let Some(found) = found.filter(|found| found.range.contains(&digit)) {
             return Some(found);

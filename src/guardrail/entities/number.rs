@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::checks;
 use super::kind::EntityKind as K;
 use super::label::{Label, Labelled};
-use super::token::Separator;
-use super::{Candidate, Value, age};
+use super::token::{GROUPS_MAX, Separator};
+use super::{Best, Candidate, Value, age};
 
 /// The longest value: a card of 19 digits. A telephone has 15 at most.
 const DIGITS_MAX: usize = 19;
@@ -23,18 +23,18 @@ struct Digits<'a> {
 }
 
 /// Proposes every reading of every number of groups.
-pub(super) fn candidates(value: &Value<'_>, out: &mut Vec<Candidate>) {
-    let mut digits: Vec<u8> = Vec::with_capacity(DIGITS_MAX);
-    let mut lens = Vec::new();
+pub(super) fn candidates(value: &Value<'_>, out: &mut Best) {
+    let (mut digits, mut len) = ([0; DIGITS_MAX], 0);
+    let mut lens = [0; GROUPS_MAX];
     let label = value.label;
     for (index, group) in value.groups.iter().enumerate() {
-        if !group.is_digits() || digits.len() + group.text.len() > DIGITS_MAX {
-            return;
-        }
-        digits.extend_from_slice(&group.text);
-        lens.push(group.text.len());
+        let room = digits.get_mut(len..len + group.text.len()).filter(|_| group.is_digits());
+        let Some(room) = room else { return };
+        room.copy_from_slice(&group.text);
+        len += room.len();
+        lens[index] = room.len();
         let count = index + 1;
-        let read = Digits { value, count, digits: &digits, label, lens: &lens };
+        let read = Digits { value, count, digits: &digits[..len], label, lens: &lens[..count] };
         expiry(&read, out);
         if count == 1 && group.text.len() <= 3 && group.range.len() == group.text.len() {
             age::of_number(value, out);
@@ -80,13 +80,13 @@ impl Digits<'_> {
         self.value.separators(self.count).all(|separator| allowed.contains(&separator))
     }
 
-    fn propose(&self, kind: K, sureness: u8, out: &mut Vec<Candidate>) {
+    fn propose(&self, kind: K, sureness: u8, out: &mut Best) {
         out.push(Candidate { range: self.value.range(self.count), kind, sureness });
     }
 }
 
 /// PINs, the codes of cards, QQ.
-fn short(read: &Digits<'_>, out: &mut Vec<Candidate>) {
+fn short(read: &Digits<'_>, out: &mut Best) {
     if read.count != 1 {
         return;
     }
@@ -102,7 +102,7 @@ fn short(read: &Digits<'_>, out: &mut Vec<Candidate>) {
     }
 }
 
-fn expiry(read: &Digits<'_>, out: &mut Vec<Candidate>) {
+fn expiry(read: &Digits<'_>, out: &mut Best) {
     if !read.is_near(K::CardExpiry) {
         return;
     }
@@ -145,7 +145,7 @@ fn expiry_in_words(read: &Digits<'_>) -> Option<Range<usize>> {
     is_month_name(&month[month.len() - len..]).then_some(month_start..end)
 }
 
-fn card(read: &Digits<'_>, out: &mut Vec<Candidate>) {
+fn card(read: &Digits<'_>, out: &mut Best) {
     let is_card_label =
         read.is_labelled(K::CnBankCard) || read.label.is_some_and(|it| it.label == Label::Card);
     if read.digits.len() < 12 || read.is_harmless() || !is_card_grouped(read) {
@@ -187,7 +187,7 @@ fn follows_digits(read: &Digits<'_>) -> bool {
 }
 
 /// Numbers that states give to people.
-fn person(read: &Digits<'_>, out: &mut Vec<Candidate>) {
+fn person(read: &Digits<'_>, out: &mut Best) {
     let digits = read.digits;
     let mut spaced = read.is_joined_by(&[Separator::Space, Separator::Dash]);
     let is_dotted = read.is_joined_by(&[Separator::Dot]);
@@ -228,7 +228,7 @@ fn person(read: &Digits<'_>, out: &mut Vec<Candidate>) {
     }
 }
 
-fn nine(read: &Digits<'_>, out: &mut Vec<Candidate>) {
+fn nine(read: &Digits<'_>, out: &mut Best) {
     let digits = read.digits;
     let is_social = read.is_labelled(K::UsSocialSecurity);
     let is_shape = read.lens == [3, 2, 4] && !read.is_harmless();
@@ -251,7 +251,7 @@ fn nine(read: &Digits<'_>, out: &mut Vec<Candidate>) {
     }
 }
 
-fn account(read: &Digits<'_>, out: &mut Vec<Candidate>) {
+fn account(read: &Digits<'_>, out: &mut Best) {
     let joined = read.is_joined_by(&[Separator::Space, Separator::Dash]);
     if read.is_labelled(K::UsBankRouting) && checks::us_routing(read.digits) {
         read.propose(K::UsBankRouting, 90, out);
@@ -268,7 +268,7 @@ fn account(read: &Digits<'_>, out: &mut Vec<Candidate>) {
 
 /// Numbers of the E.164 plan, in the mainland's, North America's and Britain's habits, and whatever
 /// somebody asks to call.
-fn telephone(read: &Digits<'_>, out: &mut Vec<Candidate>) {
+fn telephone(read: &Digits<'_>, out: &mut Best) {
     let (digits, lens) = (read.digits, read.lens);
     if read.is_harmless() || digits.len() > 15 || digits.len() < 6 {
         return;

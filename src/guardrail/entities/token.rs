@@ -1,6 +1,7 @@
 //! The pieces of a text around a digit: runs of letters and digits, groups pulled apart, numerals
 //! written out in Han.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Longer runs are blobs: hashes, keys, encoded files.
@@ -12,14 +13,14 @@ const SINGLES_MAX: usize = 40;
 
 /// A run of letters and digits, as it reads without what pulls it apart.
 #[derive(Debug, Clone)]
-pub(super) struct Group {
+pub(super) struct Group<'t> {
     pub(super) range: Range<usize>,
-    pub(super) text: Vec<u8>,
+    pub(super) text: Cow<'t, [u8]>,
     /// Between the group before it and this one.
     pub(super) separator: Separator,
 }
 
-impl Group {
+impl Group<'_> {
     pub(super) fn is_digits(&self) -> bool {
         self.text.iter().all(u8::is_ascii_digit)
     }
@@ -55,7 +56,7 @@ pub(super) fn han_digit(character: char) -> Option<u8> {
 }
 
 /// The group that begins at `start`, which must be the start of a run or of a Han numeral.
-pub(super) fn group(text: &str, start: usize, separator: Separator) -> Option<Group> {
+pub(super) fn group(text: &str, start: usize, separator: Separator) -> Option<Group<'_>> {
     let bytes = text.as_bytes();
     if !bytes.get(start)?.is_ascii() {
         return han_group(text, start, separator);
@@ -79,12 +80,12 @@ pub(super) fn group(text: &str, start: usize, separator: Separator) -> Option<Gr
     {
         return Some(group);
     }
-    Some(Group { text: bytes[range.clone()].to_vec(), range, separator })
+    Some(Group { text: Cow::Borrowed(&bytes[range.clone()]), range, separator })
 }
 
 /// Numerals in Han, with ASCII digits and a last X among them. Fewer than six in a row count
 /// things.
-fn han_group(text: &str, start: usize, separator: Separator) -> Option<Group> {
+fn han_group(text: &str, start: usize, separator: Separator) -> Option<Group<'_>> {
     let mut digits = Vec::new();
     let mut end = start;
     for character in text[start..].chars() {
@@ -102,7 +103,8 @@ fn han_group(text: &str, start: usize, separator: Separator) -> Option<Group> {
         digits.push(b'X');
         end += 1;
     }
-    (digits.len() >= 6).then_some(Group { range: start..end, text: digits, separator })
+    let is_value = digits.len() >= 6;
+    is_value.then_some(Group { range: start..end, text: Cow::Owned(digits), separator })
 }
 
 /// The end of a Han numeral at `at` that stands apart from letters and has no other right behind:
@@ -120,7 +122,7 @@ pub(super) fn few_numerals(text: &str, at: usize) -> Option<usize> {
 }
 
 /// `1 3 8 0 …`: single characters with one space between each.
-fn singles(text: &str, start: usize, separator: Separator) -> Option<Group> {
+fn singles(text: &str, start: usize, separator: Separator) -> Option<Group<'_>> {
     let bytes = text.as_bytes();
     let is_single = |at: usize| {
         bytes.get(at).is_some_and(u8::is_ascii_alphanumeric)
@@ -133,7 +135,7 @@ fn singles(text: &str, start: usize, separator: Separator) -> Option<Group> {
         run.push(bytes[at]);
     }
     let is_apart = (2..=SINGLES_MAX).contains(&run.len()) && run.iter().any(u8::is_ascii_digit);
-    is_apart.then_some(Group { range: start..at + 1, text: run, separator })
+    is_apart.then_some(Group { range: start..at + 1, text: Cow::Owned(run), separator })
 }
 
 /// Whether the single character at `start` has others of its row before it.
@@ -147,8 +149,8 @@ pub(super) fn is_inside_singles(text: &str, start: usize) -> bool {
 }
 
 /// The groups from `start` on that could be of one value.
-pub(super) fn groups(text: &str, start: usize) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+pub(super) fn groups(text: &str, start: usize) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
     let mut separator = Separator::None;
     let mut at = start;
     while groups.len() < GROUPS_MAX

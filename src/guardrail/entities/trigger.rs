@@ -1,11 +1,12 @@
 //! The places of a text that are worth a look: digits, signs of addresses, words that announce
-//! values. One pass finds them; most bytes cost it three look-ups.
+//! values. One pass finds them; most bytes cost it four look-ups and no branch.
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::keyed::{KEYWORDS, Keyword};
 use super::{code, floor_char, network, token};
+use crate::guardrail::fold::wide_char;
 
 /// What starts a look at the text around it.
 #[derive(Debug, Clone, Copy)]
@@ -29,10 +30,17 @@ pub(super) enum Trigger {
 }
 
 /// Groups of needles by the beginning that they share, each a bit.
-type Groups = u32;
+type Groups = u64;
 
 /// Every digit is in this group, every needle in one of the others.
-const DIGITS: Groups = 1 << 31;
+const DIGITS: Groups = 1 << 63;
+/// Characters beyond ASCII are looked up by themselves.
+const BEYOND_ASCII: Groups = 1 << 62;
+const NUM_GROUPS: usize = 62;
+/// Bytes of a beginning.
+const LEN: usize = 4;
+/// Bytes that are looked at together.
+const STEP: usize = 8;
 /// The Han numerals and the Han characters by which needles begin lie in the basic plane.
 const PLANE: usize = 1 << 16;
 /// Numerals before it, as the circle, are none by themselves.
@@ -41,8 +49,8 @@ const FIRST_NUMERAL: char = '\u{3007}';
 struct Needles {
     /// By first byte, the longest first.
     by_byte: Vec<Vec<(&'static str, Needle)>>,
-    /// The groups with a needle whose first, second or third byte this is, or which is shorter.
-    places: [[Groups; 256]; 3],
+    /// The groups with a needle whose first, second, … byte this is, or which is shorter.
+    places: [[Groups; 256]; LEN],
     /// Characters beyond ASCII that are numerals or begin a needle.
     characters: Box<[u64; PLANE / 64]>,
 }
@@ -65,11 +73,12 @@ impl Needles {
     fn new(mut needles: Vec<(&'static str, Needle)>) -> Self {
         needles.sort_by_key(|(text, _)| usize::MAX - text.len());
         let mut by_byte = vec![Vec::new(); 256];
-        let mut places = [[0; 256]; 3];
+        let mut places = [[0; 256]; LEN];
         let mut characters = Box::new([0; PLANE / 64]);
         for digit in b'0'..=b'9' {
             places[0][usize::from(digit)] |= DIGITS;
         }
+        places[0][128..].fill(BEYOND_ASCII);
         let mut beginnings: Vec<&[u8]> = Vec::new();
         for (text, needle) in needles {
             by_byte[usize::from(text.as_bytes()[0])].push((text, needle));
@@ -78,14 +87,16 @@ impl Needles {
                 characters[first as usize / 64] |= 1 << (first as usize % 64);
                 continue;
             }
-            let beginning = &text.as_bytes()[..text.len().min(3)];
+            let beginning = &text.as_bytes()[..text.len().min(LEN)];
             if !beginnings.contains(&beginning) {
                 beginnings.push(beginning);
             }
         }
+        beginnings.sort_unstable();
+        let num_beginnings = beginnings.len();
         for (index, beginning) in beginnings.into_iter().enumerate() {
             // A group of several beginnings accepts more than these, which costs a look.
-            let group = 1 << (index % DIGITS.trailing_zeros() as usize);
+            let group = 1 << (index * NUM_GROUPS / num_beginnings);
             for (place, groups) in places.iter_mut().enumerate() {
                 match beginning.get(place) {
                     Some(byte) => groups[usize::from(*byte)] |= group,
@@ -93,7 +104,7 @@ impl Needles {
                 }
             }
         }
-        places[1..].iter_mut().flatten().for_each(|groups| *groups |= DIGITS);
+        places[1..].iter_mut().flatten().for_each(|groups| *groups |= DIGITS | BEYOND_ASCII);
         for code in FIRST_NUMERAL as u32..PLANE as u32 {
             if char::from_u32(code).is_some_and(|numeral| token::han_digit(numeral).is_some()) {
                 characters[code as usize / 64] |= 1 << (code % 64);
@@ -110,11 +121,31 @@ impl Needles {
         found.map(|(needle, kind)| (at..at + needle.len(), *kind))
     }
 
+    /// The first of the bytes from `at` on that a needle, a digit or a character beyond ASCII may
+    /// begin with.
     #[inline]
-    fn groups(&self, bytes: &[u8], at: usize) -> Groups {
-        let [first, second, third] = &self.places;
-        let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
-        first[byte(at)] & second[byte(at + 1)] & third[byte(at + 2)]
+    fn next_place(&self, bytes: &[u8], mut at: usize) -> Option<usize> {
+        while let Some(head) = bytes[at..].first_chunk::<{ STEP + LEN - 1 }>() {
+            let groups: [Groups; STEP] = std::array::from_fn(|place| self.groups(head, place));
+            if groups.iter().fold(0, |all, groups| all | groups) != 0 {
+                return groups.iter().position(|groups| *groups != 0).map(|place| at + place);
+            }
+            at += STEP;
+        }
+        // A byte that is not there is read as one that no needle has.
+        (at..bytes.len()).find(|at| {
+            let mut head = [0; LEN];
+            let len = LEN.min(bytes.len() - at);
+            head[..len].copy_from_slice(&bytes[*at..at + len]);
+            self.groups(&head, 0) != 0
+        })
+    }
+
+    #[inline]
+    fn groups<const N: usize>(&self, head: &[u8; N], at: usize) -> Groups {
+        let [first, second, third, fourth] = &self.places;
+        let byte = |place: usize| usize::from(head[at + place]);
+        first[byte(0)] & second[byte(1)] & third[byte(2)] & fourth[byte(3)]
     }
 }
 
@@ -156,29 +187,29 @@ impl Iterator for Triggers<'_> {
     fn next(&mut self) -> Option<Trigger> {
         let bytes = self.text.as_bytes();
         let mut at = self.at;
-        while let Some(&byte) = bytes.get(at) {
-            if byte.is_ascii() {
-                at += 1;
-                if self.needles.groups(bytes, at - 1) != 0
-                    && let Some(found) = self.look(at - 1, char::from(byte))
-                {
-                    self.at = at;
-                    return Some(found);
-                }
-                continue;
+        while let Some(start) = self.needles.next_place(bytes, at) {
+            at = start;
+            while let Some(code) = wide_char(bytes, at)
+                && self.needles.characters[code / 64] >> (code % 64) & 1 == 0
+            {
+                at += 3;
             }
-            let character = self.text[at..].chars().next()?;
+            let Some(character) = self.text[at..].chars().next() else { break };
             let start = at;
             at += character.len_utf8();
             let code = character as usize;
-            let is_known =
-                self.needles.characters.get(code / 64).is_some_and(|it| it >> (code % 64) & 1 != 0);
+            let is_known = character.is_ascii()
+                || self
+                    .needles
+                    .characters
+                    .get(code / 64)
+                    .is_some_and(|it| it >> (code % 64) & 1 != 0);
             if is_known && let Some(found) = self.look(start, character) {
                 self.at = at;
                 return Some(found);
             }
         }
-        self.at = at;
+        self.at = bytes.len();
         None
     }
 }

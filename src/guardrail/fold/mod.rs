@@ -120,7 +120,15 @@ impl<'a> Folded<'a> {
                 at += num_ascii(&bytes[at..]);
                 continue;
             }
-            let character = original[at..].chars().next().expect("`at` is before the end");
+            while let Some(code) = wide_char(bytes, at)
+                && !table.changes_code(code)
+            {
+                at += 3;
+            }
+            let Some(character) = original[at..].chars().next() else { break };
+            if character.is_ascii() {
+                continue;
+            }
             let len = character.len_utf8();
             if table.changes(character) {
                 let entry = table.entry(character);
@@ -133,6 +141,15 @@ impl<'a> Folded<'a> {
         folding.copy(original, kept..bytes.len());
         Self { original, text: Cow::Owned(folding.text), runs: folding.runs }
     }
+}
+
+/// The code of the character at `at` of a text if it has three bytes, as Han characters have.
+#[inline]
+pub(super) fn wide_char(bytes: &[u8], at: usize) -> Option<usize> {
+    let [first, second, third] = *bytes.get(at..)?.first_chunk::<3>()?;
+    let bits = |byte: u8| usize::from(byte & 0x3F);
+    (first & 0xF0 == 0xE0)
+        .then(|| usize::from(first & 0x0F) << 12 | bits(second) << 6 | bits(third))
 }
 
 /// How many of the first bytes are ASCII; eight at a time.

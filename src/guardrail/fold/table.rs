@@ -156,11 +156,16 @@ impl Table {
     /// Whether a character folds to anything but itself; the same as its entry says, sooner.
     #[inline]
     pub(super) fn changes(&self, character: char) -> bool {
-        let code = character as usize;
-        match self.changed.get(code / 64) {
-            Some(bits) => bits >> (code % 64) & 1 != 0,
-            None => self.entry(character) != Entry::Same,
+        match character as usize {
+            code @ ..PLANE => self.changes_code(code),
+            _ => self.entry(character) != Entry::Same,
         }
+    }
+
+    /// The same by the code of a character of the basic plane.
+    #[inline]
+    pub(super) fn changes_code(&self, code: usize) -> bool {
+        self.changed[code / 64] >> (code % 64) & 1 != 0
     }
 
     pub(super) fn entry(&self, character: char) -> Entry {

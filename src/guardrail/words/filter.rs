@@ -1,79 +1,79 @@
-//! Where in a text a word could begin at all: most places are ruled out by what stands there and
-//! right behind, so that the walk through the tree is for few.
+//! Where in a text a word could begin at all: most places are ruled out by what stands there, so
+//! that the walk through the tree is for few.
+//!
+//! A run of letters is ruled out as a whole: the letters that a word begins with are a run too, and
+//! the two are equal unless a sign that stands for a letter follows, or letters are stretched or
+//! pulled apart. Han characters are ruled out by pairs.
 
 use super::next_char;
-use super::walk::leet;
+use super::walk::{JOINERS_MAX, is_star, leet};
 
 /// Bits of the table of beginnings: with ten thousand words nine of ten are clear.
 const LOG2_BITS: u32 = 18;
-/// Characters of a beginning, and of a longer one that tells more of a longer word.
-const LEN: usize = 4;
-const LONG: usize = 6;
-/// How a beginning spells a space, and how many characters it can spell: space and `a` to `z`.
-const SPACE: u32 = 0;
-const CODES: u32 = 27;
-const UNSPELLED: u8 = 0xFF;
-/// In place of the character behind a Han character: for one that begins words, and for one that
-/// is a word.
-const ANY: u32 = 1;
-const NONE: u32 = 2;
+/// A longer run of letters is known by so many.
+const RUN_LEN: usize = 8;
+/// Bytes of the text that are looked at from the place on. Where fewer are left nothing is ruled
+/// out, since the text may go on.
+const HEAD_BYTES: usize = 16;
+/// In place of the character behind a Han character, for one that is a word.
+const NONE: u32 = 1;
+/// And for one behind which a word goes on with something else than Han.
+const MIXED: u32 = 2;
+/// And behind one of another script, by which a word begins.
+const OTHER: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// ASCII characters, beside letters, by which a word or its disguise begins.
+    /// ASCII characters, beside lower-case letters, by which a word begins.
     ascii: Box<[bool; 128]>,
-    /// Four letters by which words begin, and pairs of Han characters.
+    /// Runs of letters by which words begin, and pairs of Han characters.
     beginnings: Box<[u64]>,
-    codes: Box<[u8; 256]>,
+    /// Bytes that a run of letters may be left by, on the way to a letter; of characters beyond
+    /// ASCII the first one.
+    stands_for_letter: Box<[bool; 256]>,
 }
 
 impl Filter {
     pub(super) fn new() -> Self {
-        let code = |byte: usize| match byte as u8 {
-            b' ' => SPACE as u8,
-            letter @ b'a'..=b'z' => letter - b'a' + 1,
-            _ => UNSPELLED,
-        };
+        let mut stands_for_letter = Box::new([false; 256]);
+        for character in (0..0xFFFF).filter_map(char::from_u32) {
+            if is_star(character) || !leet(character).is_empty() {
+                let first = character.encode_utf8(&mut [0; 4]).as_bytes()[0];
+                stands_for_letter[usize::from(first)] = true;
+            }
+        }
         Self {
             ascii: Box::new([false; 128]),
             beginnings: vec![0; 1 << (LOG2_BITS - 6)].into(),
-            codes: Box::new(std::array::from_fn(code)),
+            stands_for_letter,
         }
     }
 
     pub(super) fn insert(&mut self, word: &str) {
         let mut characters = word.chars();
         let Some(first) = characters.next() else { return };
-        for byte in 0..128_u8 {
-            let stands_for = char::from(byte) == first || leet(char::from(byte)).contains(&first);
-            self.ascii[usize::from(byte)] |= stands_for;
-        }
-        if is_han(first) {
-            self.mark(han_key(first, ANY));
-            let second = characters.next();
-            self.mark(han_key(first, second.map_or(NONE, u32::from)));
-            if let Some(second) = second {
-                let third = characters.next().map_or(NONE, u32::from);
-                self.mark(han_triple_key(first, second, third));
+        match first {
+            'a'..='z' => {
+                let run = &word.as_bytes()[..num_lowercase(word.as_bytes())];
+                let mut head = [0; RUN_LEN];
+                let len = run.len().min(RUN_LEN);
+                head[..len].copy_from_slice(&run[..len]);
+                self.mark(run_key(u64::from_le_bytes(head), run.len()));
             }
-            return;
-        }
-        let long = word.bytes().chain([b' ']).take(LONG);
-        let long: Vec<u8> = long.map(|byte| self.codes[usize::from(byte)]).collect();
-        if let Ok(long) = <[u8; LONG]>::try_from(long)
-            && !long.contains(&UNSPELLED)
-        {
-            self.mark(long_key(long));
-        }
-        let codes = word.bytes().take(LEN).map(|byte| self.codes[usize::from(byte)]);
-        let codes: Vec<u32> = codes.take_while(|code| *code != UNSPELLED).map(u32::from).collect();
-        // Where the word has other characters the text has some too, and is not ruled out.
-        if codes.len() == word.len().min(LEN) {
-            self.mark_all(&codes);
-        }
-        // A gap may be wide.
-        for gap in (1..codes.len().min(LEN - 1)).filter(|at| codes[*at] == SPACE) {
-            self.mark_all(&[&codes[..=gap], &[SPACE]].concat());
+            _ if first.is_ascii() => self.ascii[first as usize] = true,
+            _ if is_han(first) => {
+                let second = characters.next();
+                self.mark(han_key(first, second.map_or(NONE, u32::from)));
+                match second {
+                    Some(second) if is_han(second) => {
+                        let third = characters.next().map_or(NONE, u32::from);
+                        self.mark(han_triple_key(first, second, third));
+                    }
+                    Some(_) => self.mark(han_key(first, MIXED)),
+                    None => {}
+                }
+            }
+            _ => self.mark(han_key(first, OTHER)),
         }
     }
 
@@ -85,29 +85,24 @@ impl Filter {
             if byte.is_ascii_lowercase() {
                 // Within a word of letters none begins.
                 let is_inside = at > 0 && bytes[at - 1].is_ascii_alphanumeric();
-                if !is_inside && !self.rules_out(&bytes[at..]) {
+                let len = 1 + num_lowercase(&bytes[at + 1..]);
+                if !is_inside && !self.rules_out(&bytes[at..], len, byte) {
                     return Some(at);
                 }
-                at += 1 + num_lowercase(&bytes[at + 1..]);
+                at += len;
             } else if byte.is_ascii() {
-                if self.ascii[usize::from(byte)] {
+                let is_disguise = self.stands_for_letter[usize::from(byte)]
+                    && !self.rules_out_disguised(bytes, at);
+                if self.ascii[usize::from(byte)] || is_disguise {
                     return Some(at);
                 }
                 at += 1;
             } else {
                 let first = next_char(text, at)?;
                 let behind = at + first.len_utf8();
-                if !is_han(first) {
-                    return Some(at);
-                }
-                let is_out = match next_char(text, behind) {
-                    None => false,
-                    Some(second) if is_han(second) && second != first => {
-                        !self.has(han_key(first, NONE))
-                            && (!self.has(han_key(first, second as u32))
-                                || self.rules_out_third(text, behind, first, second))
-                    }
-                    Some(_) => !self.has(han_key(first, ANY)),
+                let is_out = match is_han(first) {
+                    true => self.rules_out_han(text, first, behind),
+                    false => !self.has(han_key(first, OTHER)) && !self.stands_for_known(first),
                 };
                 if !is_out {
                     return Some(at);
@@ -118,32 +113,53 @@ impl Filter {
         None
     }
 
-    /// Whether no word begins as these bytes do, which begin with a letter, however it is written.
+    /// Whether no word begins with the run of `len` letters at the start of `bytes`, however it is
+    /// written; `first` is the letter that the first byte stands for.
     #[inline]
-    fn rules_out(&self, bytes: &[u8]) -> bool {
-        let Some(&[a, b, c, d, e]) = bytes.first_chunk::<5>() else { return false };
-        let codes = [a, b, c, d].map(|byte| self.codes[usize::from(byte)]);
-        // Single letters apart, and letters written three times, are read in ways of their own.
-        let is_special = codes.contains(&UNSPELLED)
-            || (b == b' ' && d == b' ')
-            || (b == c && (a == b || c == d))
-            || (c == d && d == e);
-        !is_special
-            && (!self.has(spaced_key(codes.map(u32::from))) || self.rules_out_long(codes, bytes))
+    fn rules_out(&self, bytes: &[u8], len: usize, first: u8) -> bool {
+        let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return false };
+        let Some(&behind) = bytes.get(len) else { return false };
+        let written = word_at(head, 0);
+        let run = written & !0xFF | u64::from(first);
+        !self.stands_for_letter[usize::from(behind)]
+            && !self.has(run_key(run, len))
+            // Letters written three times may stand for fewer.
+            && !has_triple(written)
+            && (len <= RUN_LEN || !has_triple(word_at(head, 2)))
+            && (len > 1 || is_not_apart(head))
     }
 
-    /// Whether no word goes on as these bytes do, whose first four were looked at: with letters, or
-    /// up to a space.
+    /// Whether no word begins at a digit or sign that stands for a letter.
+    fn rules_out_disguised(&self, bytes: &[u8], at: usize) -> bool {
+        let byte = bytes[at];
+        let is_inside =
+            byte.is_ascii_alphanumeric() && at > 0 && bytes[at - 1].is_ascii_alphanumeric();
+        let len = 1 + num_lowercase(&bytes[at + 1..]);
+        let letters = leet(char::from(byte)).iter();
+        is_inside || letters.into_iter().all(|it| self.rules_out(&bytes[at..], len, *it as u8))
+    }
+
+    /// Whether a character beyond ASCII stands for a letter.
     #[inline]
-    fn rules_out_long(&self, codes: [u8; LEN], bytes: &[u8]) -> bool {
-        let Some(&[_, _, _, d, e, f, g]) = bytes.first_chunk::<7>() else { return false };
-        let [fifth, sixth] = [e, f].map(|byte| self.codes[usize::from(byte)]);
-        let [a, b, c, _] = codes;
-        let are_letters = [a, b, c, codes[3], fifth].iter().all(|code| u32::from(*code) != SPACE);
-        let is_special = [fifth, sixth].contains(&UNSPELLED)
-            || (e == f && (d == e || f == g))
-            || (f == b' ' && g == b' ');
-        are_letters && !is_special && !self.has(long_key([a, b, c, codes[3], fifth, sixth]))
+    fn stands_for_known(&self, character: char) -> bool {
+        !leet(character).is_empty()
+    }
+
+    /// Whether no word begins with this Han character, behind which the text goes on.
+    #[inline]
+    fn rules_out_han(&self, text: &str, first: char, behind: usize) -> bool {
+        let Some(second) = next_char(text, behind) else { return false };
+        if self.has(han_key(first, NONE)) || second == first {
+            return false;
+        }
+        if is_han(second) {
+            return !self.has(han_key(first, second as u32))
+                || self.rules_out_third(text, behind, first, second);
+        }
+        if second.is_ascii_lowercase() {
+            return !self.has(han_key(first, second as u32));
+        }
+        !self.has(han_key(first, MIXED)) && self.rules_out_apart(text, first, behind)
     }
 
     /// Whether no word is or goes on from two Han characters as the text does behind them.
@@ -156,27 +172,48 @@ impl Filter {
             && !self.has(han_triple_key(first, second, third as u32))
     }
 
-    /// Marks every beginning that goes on from these codes.
-    fn mark_all(&mut self, codes: &[u32]) {
-        if let Ok(whole) = <[u32; LEN]>::try_from(codes) {
-            self.mark(spaced_key(whole));
-            return;
+    /// Whether no word goes on behind what may pull its first character and the next one apart.
+    fn rules_out_apart(&self, text: &str, first: char, mut at: usize) -> bool {
+        for _ in 0..=JOINERS_MAX {
+            match next_char(text, at) {
+                None => return false,
+                Some(next) if is_han(next) => return !self.has(han_key(first, next as u32)),
+                Some(other) => at += other.len_utf8(),
+            }
         }
-        for code in 0..CODES {
-            self.mark_all(&[codes, &[code]].concat());
-        }
+        true
     }
 
     fn mark(&mut self, key: u64) {
-        let bit = slot(key);
-        self.beginnings[bit / 64] |= 1 << (bit % 64);
+        let (word, bits) = slot(key);
+        self.beginnings[word] |= bits;
     }
 
     #[inline]
     fn has(&self, key: u64) -> bool {
-        let bit = slot(key);
-        self.beginnings[bit / 64] >> (bit % 64) & 1 != 0
+        let (word, bits) = slot(key);
+        self.beginnings[word] & bits == bits
     }
+}
+
+/// Whether a single letter is not the first of several pulled apart: what would be the second has
+/// a letter right behind it.
+fn is_not_apart(head: &[u8; HEAD_BYTES]) -> bool {
+    head[1].is_ascii() && head[2].is_ascii() && head[3].is_ascii_alphanumeric()
+}
+
+fn word_at(head: &[u8; HEAD_BYTES], at: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|place| head[at + place]))
+}
+
+/// Whether one of these bytes stands three times in a row.
+#[inline]
+fn has_triple(word: u64) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A byte of it is 0 where two neighbours are equal to it. Shifted in are zeros, which are none
+    // of a text's.
+    let differ = (word ^ word >> 8) | (word >> 8 ^ word >> 16);
+    differ.wrapping_sub(EACH) & !differ & (0x80 * EACH) != 0
 }
 
 /// Characters that neither stand for others nor stand between the parts of a word.
@@ -195,19 +232,21 @@ fn han_triple_key(first: char, second: char, third: u32) -> u64 {
     1 << 63 | u64::from(first as u32) << 42 | u64::from(second as u32) << 21 | u64::from(third)
 }
 
+/// A run of letters by its first eight bytes, of which those behind it do not count.
 #[inline]
-fn long_key(codes: [u8; LONG]) -> u64 {
-    1 << 62 | codes.into_iter().fold(0, |key, code| key << 5 | u64::from(code))
+fn run_key(head: u64, len: usize) -> u64 {
+    match len {
+        ..=RUN_LEN => head & (u64::MAX >> (u64::BITS as usize - 8 * len)),
+        _ => head | 1 << 63,
+    }
 }
 
+/// Two bits of one word of the table.
 #[inline]
-fn spaced_key(codes: [u32; LEN]) -> u64 {
-    u64::from(codes.into_iter().fold(0, |key, code| key << 5 | code))
-}
-
-#[inline]
-fn slot(key: u64) -> usize {
-    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - LOG2_BITS)) as usize
+fn slot(key: u64) -> (usize, u64) {
+    let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let bits = 1 << (hash >> 32 & 63) | 1 << (hash >> 40 & 63);
+    ((hash >> (u64::BITS - LOG2_BITS + 6)) as usize, bits)
 }
 
 /// How many of the first bytes are lower-case letters; eight at a time.
@@ -233,7 +272,7 @@ fn num_lowercase(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::num_lowercase;
+    use super::{has_triple, num_lowercase};
 
     #[test]
     fn lowercase_ends_where_it_ends() {
@@ -243,6 +282,20 @@ mod tests {
                 let count = text.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
                 assert_eq!(num_lowercase(&text), count, "{byte} behind {len}");
             }
+        }
+    }
+
+    #[test]
+    fn a_triple_is_three_in_a_row() {
+        for (text, expected) in [
+            ("aaabcdef", true),
+            ("abcdefff", true),
+            ("abccddee", false),
+            ("aabbaabb", false),
+            ("abcccdef", true),
+        ] {
+            let word = u64::from_le_bytes(text.as_bytes().try_into().unwrap());
+            assert_eq!(has_triple(word), expected, "{text}");
         }
     }
 }

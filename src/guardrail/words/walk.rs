@@ -10,7 +10,7 @@ const STEPS_MAX: usize = 64;
 /// Letters of a word pulled apart. Whoever writes longer ones so is not read to the end.
 const APART_MAX: usize = 32;
 /// Characters that may stand between two letters pulled apart.
-const JOINERS_MAX: usize = 3;
+pub(super) const JOINERS_MAX: usize = 3;
 /// A starred word is as long as this, since `x*y` is arithmetic.
 const STARRED_LETTERS_MIN: usize = 4;
 
@@ -49,7 +49,7 @@ pub(super) fn leet(character: char) -> &'static [char] {
     }
 }
 
-fn is_star(character: char) -> bool {
+pub(super) fn is_star(character: char) -> bool {
     matches!(character, '*' | '#' | '×')
 }
 
