@@ -8,6 +8,22 @@ use super::labels::LABELS;
 /// Bytes before a value in which its label is looked for.
 pub(super) const LABEL_BYTES_MAX: usize = 64;
 
+const FULL_STOPS: [&str; 4] = ["。", "！", "？", "；"];
+/// By the last byte of what may come between a label and a value that is not its.
+const CUTS: [bool; 256] = {
+    let mut cuts = [false; 256];
+    let (mut digit, mut stop) = (b'0', 0);
+    while digit <= b'9' {
+        cuts[digit as usize] = true;
+        digit += 1;
+    }
+    (cuts[b'!' as usize], cuts[b';' as usize], cuts[b'.' as usize]) = (true, true, true);
+    while stop < FULL_STOPS.len() {
+        cuts[FULL_STOPS[stop].as_bytes()[2] as usize] = true;
+        stop += 1;
+    }
+    cuts
+};
 /// Bits of the table of endings: nearly all are clear.
 const ENDING_BITS: u32 = 16;
 
@@ -88,8 +104,9 @@ fn labels() -> &'static Labels {
     })
 }
 
+/// Two bytes in lower case.
 fn pair(before: u8, last: u8) -> usize {
-    usize::from(before) << 8 | usize::from(last)
+    usize::from(before.to_ascii_lowercase()) << 8 | usize::from(last.to_ascii_lowercase())
 }
 
 /// Puts a byte before the last three of a text, in a form that spellings of a label share.
@@ -145,27 +162,24 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
     }
     let known = labels();
     let bytes = text.as_bytes();
-    let window = bytes.get(start..at).filter(|window| window.len() >= 2)?;
-    let mut key = window[window.len() - 2..].iter().rev().fold(0, |key, byte| ending(key, *byte));
-    for end in (start + 2..=at).rev() {
-        let [before, last] = [end - 2, end - 1].map(|place| bytes[place].to_ascii_lowercase());
-        let third = end.checked_sub(3).filter(|third| *third >= start);
-        key = ending(key, third.map_or(0, |third| bytes[third]));
-        if (known.may_end(key) || third.is_none())
-            && let Some(label) = known.ending_at(text, start, end, pair(before, last))
+    let window = bytes.get(start..at)?;
+    let mut key = window.iter().rev().take(2).fold(0, |key, byte| ending(key, *byte));
+    for len in (2..=window.len()).rev() {
+        let (end, [.., before, last]) = (start + len, &window[..len]) else { break };
+        key = ending(key, window[..len].iter().rev().nth(2).copied().unwrap_or(0));
+        if (known.may_end(key) || len == 2)
+            && let Some(label) = known.ending_at(text, start, end, pair(*before, *last))
         {
             return Some(Labelled { label, distance: at - end });
         }
+        if !CUTS[usize::from(*last)] {
+            continue;
+        }
         // What ends a sentence, or another number, comes between.
-        let is_cut = match last {
+        let is_cut = match *last {
             b'0'..=b'9' | b'!' | b';' => true,
             b'.' => end < at && bytes[end] == b' ' && !is_abbreviation(&bytes[..end - 1]),
-            // The last bytes of 。！？；.
-            0x82 | 0x81 | 0x9F | 0x9B => {
-                let is_end = |it: &&str| bytes[..end].ends_with(it.as_bytes());
-                ["。", "！", "？", "；"].iter().any(is_end)
-            }
-            _ => false,
+            _ => FULL_STOPS.iter().any(|stop| bytes[..end].ends_with(stop.as_bytes())),
         };
         if is_cut {
             return None;

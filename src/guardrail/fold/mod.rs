@@ -139,6 +139,9 @@ impl<'a> Folded<'a> {
             at += len;
         }
         folding.copy(original, kept..bytes.len());
+        if table.lowers_ascii() {
+            folding.text.make_ascii_lowercase();
+        }
         Self { original, text: Cow::Owned(folding.text), runs: folding.runs }
     }
 }
@@ -178,11 +181,7 @@ impl Folding {
         if range.is_empty() {
             return;
         }
-        let start = self.text.len();
         self.text.push_str(&original[range]);
-        if self.table.lowers_ascii() {
-            self.text[start..].make_ascii_lowercase();
-        }
     }
 
     fn replace(&mut self, start: usize, entry: Entry, end: usize) {

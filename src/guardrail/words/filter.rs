@@ -3,11 +3,15 @@
 //!
 //! A run of letters is ruled out as a whole: the letters that a word begins with are a run too, and
 //! the two are equal unless a sign that stands for a letter follows, or letters are stretched or
-//! pulled apart. Han characters are ruled out by pairs.
+//! pulled apart. Of a phrase the second word's first letters count too. Han characters are ruled
+//! out by pairs.
 
 use super::next_char;
 use super::walk::{JOINERS_MAX, is_star, leet};
+use crate::guardrail::fold::wide_char;
 
+/// The golden ratio's bits, which spread those of a key.
+const PHI: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Bits of the table of beginnings: with ten thousand words nine of ten are clear.
 const LOG2_BITS: u32 = 18;
 /// A longer run of letters is known by so many.
@@ -15,12 +19,16 @@ const RUN_LEN: usize = 8;
 /// Bytes of the text that are looked at from the place on. Where fewer are left nothing is ruled
 /// out, since the text may go on.
 const HEAD_BYTES: usize = 16;
-/// In place of the character behind a Han character, for one that is a word.
+/// In place of the letters behind a run, for one that is a word or goes on otherwise.
+const NO_PHRASE: [u8; 2] = [0; 2];
+/// In place of the character behind two Han characters that are a word.
 const NONE: u32 = 1;
-/// And for one behind which a word goes on with something else than Han.
+/// And behind one from which a word goes on with something else than Han.
 const MIXED: u32 = 2;
 /// And behind one of another script, by which a word begins.
 const OTHER: u32 = 3;
+/// Code points of the basic plane.
+const PLANE: usize = 1 << 16;
 
 #[derive(Debug)]
 pub(super) struct Filter {
@@ -28,6 +36,8 @@ pub(super) struct Filter {
     ascii: Box<[bool; 128]>,
     /// Runs of letters by which words begin, and pairs of Han characters.
     beginnings: Box<[u64]>,
+    /// Han characters that are words.
+    alone: Box<[u64; PLANE / 64]>,
     /// Bytes that a run of letters may be left by, on the way to a letter; of characters beyond
     /// ASCII the first one.
     stands_for_letter: Box<[bool; 256]>,
@@ -45,6 +55,7 @@ impl Filter {
         Self {
             ascii: Box::new([false; 128]),
             beginnings: vec![0; 1 << (LOG2_BITS - 6)].into(),
+            alone: Box::new([0; PLANE / 64]),
             stands_for_letter,
         }
     }
@@ -54,26 +65,32 @@ impl Filter {
         let Some(first) = characters.next() else { return };
         match first {
             'a'..='z' => {
-                let run = &word.as_bytes()[..num_lowercase(word.as_bytes())];
+                let (run, rest) = word.as_bytes().split_at(num_lowercase(word.as_bytes()));
                 let mut head = [0; RUN_LEN];
                 let len = run.len().min(RUN_LEN);
                 head[..len].copy_from_slice(&run[..len]);
-                self.mark(run_key(u64::from_le_bytes(head), run.len()));
+                let key = run_key(u64::from_le_bytes(head), run.len());
+                self.mark(key);
+                self.mark(match *rest {
+                    [b' ', c @ b'a'..=b'z', d @ b'a'..=b'z', ..] => phrase_key(key, [c, d]),
+                    _ => phrase_key(key, NO_PHRASE),
+                });
             }
             _ if first.is_ascii() => self.ascii[first as usize] = true,
             _ if is_han(first) => {
-                let second = characters.next();
-                self.mark(han_key(first, second.map_or(NONE, u32::from)));
-                match second {
-                    Some(second) if is_han(second) => {
-                        let third = characters.next().map_or(NONE, u32::from);
-                        self.mark(han_triple_key(first, second, third));
-                    }
-                    Some(_) => self.mark(han_key(first, MIXED)),
-                    None => {}
+                let Some(second) = characters.next() else {
+                    self.alone[first as usize / 64] |= 1 << (first as usize % 64);
+                    return;
+                };
+                self.mark(han_key(first as u32, second as u32));
+                if is_han(second) {
+                    let third = characters.next().map_or(NONE, u32::from);
+                    self.mark(han_triple_key(first, second, third));
+                } else {
+                    self.mark(han_key(first as u32, MIXED));
                 }
             }
-            _ => self.mark(han_key(first, OTHER)),
+            _ => self.mark(han_key(first as u32, OTHER)),
         }
     }
 
@@ -98,11 +115,12 @@ impl Filter {
                 }
                 at += 1;
             } else {
+                at = self.behind_han(bytes, at);
                 let first = next_char(text, at)?;
                 let behind = at + first.len_utf8();
                 let is_out = match is_han(first) {
                     true => self.rules_out_han(text, first, behind),
-                    false => !self.has(han_key(first, OTHER)) && !self.stands_for_known(first),
+                    false => !self.has(han_key(first as u32, OTHER)) && leet(first).is_empty(),
                 };
                 if !is_out {
                     return Some(at);
@@ -121,12 +139,21 @@ impl Filter {
         let Some(&behind) = bytes.get(len) else { return false };
         let written = word_at(head, 0);
         let run = written & !0xFF | u64::from(first);
+        let key = run_key(run, len);
         !self.stands_for_letter[usize::from(behind)]
-            && !self.has(run_key(run, len))
             // Letters written three times may stand for fewer.
             && !has_triple(written)
             && (len <= RUN_LEN || !has_triple(word_at(head, 2)))
             && (len > 1 || is_not_apart(head))
+            && (!self.has(key) || self.rules_out_phrase(&bytes[len..], key))
+    }
+
+    /// Whether no word is the run of letters before `rest` or goes on from it as `rest` does.
+    fn rules_out_phrase(&self, rest: &[u8], key: u64) -> bool {
+        let [b' ', second @ b'a'..=b'z', third @ b'a'..=b'z', ..] = *rest else { return false };
+        second != third
+            && !self.has(phrase_key(key, NO_PHRASE))
+            && !self.has(phrase_key(key, [second, third]))
     }
 
     /// Whether no word begins at a digit or sign that stands for a letter.
@@ -139,27 +166,39 @@ impl Filter {
         is_inside || letters.into_iter().all(|it| self.rules_out(&bytes[at..], len, *it as u8))
     }
 
-    /// Whether a character beyond ASCII stands for a letter.
+    /// Over the Han characters at `at` that others are behind with which no word begins.
     #[inline]
-    fn stands_for_known(&self, character: char) -> bool {
-        !leet(character).is_empty()
+    fn behind_han(&self, bytes: &[u8], mut at: usize) -> usize {
+        let Some(mut first) = wide_char(bytes, at) else { return at };
+        while let Some(second) = wide_char(bytes, at + 3)
+            && is_han_code(first)
+            && is_han_code(second)
+            && second != first
+            && self.alone[first / 64] >> (first % 64) & 1 == 0
+            && !self.has(han_key(first as u32, second as u32))
+        {
+            at += 3;
+            first = second;
+        }
+        at
     }
 
     /// Whether no word begins with this Han character, behind which the text goes on.
     #[inline]
     fn rules_out_han(&self, text: &str, first: char, behind: usize) -> bool {
         let Some(second) = next_char(text, behind) else { return false };
-        if self.has(han_key(first, NONE)) || second == first {
+        let is_alone = self.alone[first as usize / 64] >> (first as usize % 64) & 1 != 0;
+        if is_alone || second == first {
             return false;
         }
+        let pair = han_key(first as u32, second as u32);
         if is_han(second) {
-            return !self.has(han_key(first, second as u32))
-                || self.rules_out_third(text, behind, first, second);
+            return !self.has(pair) || self.rules_out_third(text, behind, first, second);
         }
         if second.is_ascii_lowercase() {
-            return !self.has(han_key(first, second as u32));
+            return !self.has(pair);
         }
-        !self.has(han_key(first, MIXED)) && self.rules_out_apart(text, first, behind)
+        !self.has(han_key(first as u32, MIXED)) && self.rules_out_apart(text, first, behind)
     }
 
     /// Whether no word is or goes on from two Han characters as the text does behind them.
@@ -177,7 +216,9 @@ impl Filter {
         for _ in 0..=JOINERS_MAX {
             match next_char(text, at) {
                 None => return false,
-                Some(next) if is_han(next) => return !self.has(han_key(first, next as u32)),
+                Some(next) if is_han(next) => {
+                    return !self.has(han_key(first as u32, next as u32));
+                }
                 Some(other) => at += other.len_utf8(),
             }
         }
@@ -219,12 +260,17 @@ fn has_triple(word: u64) -> bool {
 /// Characters that neither stand for others nor stand between the parts of a word.
 #[inline]
 fn is_han(character: char) -> bool {
-    matches!(character, '\u{4E00}'..='\u{9FA5}')
+    is_han_code(character as usize)
 }
 
 #[inline]
-fn han_key(first: char, second: u32) -> u64 {
-    u64::from(first as u32) << 32 | u64::from(second)
+fn is_han_code(code: usize) -> bool {
+    matches!(code, 0x4E00..=0x9FA5)
+}
+
+#[inline]
+fn han_key(first: u32, second: u32) -> u64 {
+    u64::from(first) << 32 | u64::from(second)
 }
 
 #[inline]
@@ -241,10 +287,16 @@ fn run_key(head: u64, len: usize) -> u64 {
     }
 }
 
+/// A run of letters and the two letters behind the space that follows it.
+#[inline]
+fn phrase_key(run_key: u64, next: [u8; 2]) -> u64 {
+    run_key.rotate_left(20).wrapping_mul(PHI) ^ u64::from(u16::from_le_bytes(next))
+}
+
 /// Two bits of one word of the table.
 #[inline]
 fn slot(key: u64) -> (usize, u64) {
-    let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let hash = key.wrapping_mul(PHI);
     let bits = 1 << (hash >> 32 & 63) | 1 << (hash >> 40 & 63);
     ((hash >> (u64::BITS - LOG2_BITS + 6)) as usize, bits)
 }
