@@ -56,6 +56,8 @@ const AFTER: &[&str] = &[
 /// Letters of an age in a run of letters and digits: `45yo`.
 const RUNS: &[&str] = &["yo", "yof", "yom"];
 const LEN_MAX: usize = 3;
+/// Bytes between an age and a word that says it is one.
+pub(super) const DISTANCE_MAX: usize = 6;
 /// Characters of an age in Han numerals: 一百零三.
 const HAN_CHARS_MAX: usize = 4;
 /// Bytes behind a number that say whether it is an age.
@@ -87,7 +89,7 @@ pub(super) fn of_number(value: &Value<'_>, out: &mut Best) {
     let ends_clause = rest.is_empty() || rest.starts_with(['.', ',', '!', '?', ';', ')', '\n']);
     let goes_on = number >= 5 && AFTER.iter().any(|words| rest.starts_with(words));
     let is_labelled =
-        value.label.is_some_and(|it| it.label == Label::Of(K::Age) && it.distance <= 6);
+        value.label.is_some_and(|it| it.label == Label::Of(K::Age) && it.distance <= DISTANCE_MAX);
     if is_labelled {
         propose(80);
     } else if (ends_clause || goes_on) && label::is_turned(text, range.start) {

@@ -75,8 +75,10 @@ pub(super) fn is_turned(text: &str, at: usize) -> bool {
 struct Labels {
     /// Whether a label may end in three bytes: a bit for each hash of them.
     endings: Box<[u64; 1 << (ENDING_BITS - 6)]>,
-    /// By their last two bytes, the longest first.
-    by_pair: Vec<(usize, &'static str, Label)>,
+    /// Their last two bytes, in order.
+    pairs: Vec<u16>,
+    /// By these, the longest first.
+    labels: Vec<(&'static str, Label)>,
 }
 
 fn labels() -> &'static Labels {
@@ -100,13 +102,17 @@ fn labels() -> &'static Labels {
             }
         }
         by_pair.sort_by_key(|(pair, text, _)| (*pair, usize::MAX - text.len()));
-        Labels { endings, by_pair }
+        Labels {
+            endings,
+            pairs: by_pair.iter().map(|(pair, ..)| *pair).collect(),
+            labels: by_pair.into_iter().map(|(_, text, label)| (text, label)).collect(),
+        }
     })
 }
 
 /// Two bytes in lower case.
-fn pair(before: u8, last: u8) -> usize {
-    usize::from(before.to_ascii_lowercase()) << 8 | usize::from(last.to_ascii_lowercase())
+fn pair(before: u8, last: u8) -> u16 {
+    u16::from_be_bytes([before.to_ascii_lowercase(), last.to_ascii_lowercase()])
 }
 
 /// Puts a byte before the last three of a text, in a form that spellings of a label share.
@@ -133,16 +139,16 @@ impl Labels {
 
     /// The longest label that ends at `end` of the text in these bytes and does not begin before
     /// `start`.
-    fn ending_at(&self, text: &str, start: usize, end: usize, pair: usize) -> Option<Label> {
+    fn ending_at(&self, text: &str, start: usize, end: usize, pair: u16) -> Option<Label> {
         let window = &text.as_bytes()[start..end];
-        let first = self.by_pair.partition_point(|(known, ..)| *known < pair);
-        let known = self.by_pair[first..].iter().take_while(|(known, ..)| *known == pair);
-        let mut known = known.filter(|(_, label, _)| {
+        let first = self.pairs.partition_point(|known| *known < pair);
+        let num_known = self.pairs[first..].iter().take_while(|known| **known == pair).count();
+        let mut known = self.labels[first..first + num_known].iter().filter(|(label, _)| {
             window.len().checked_sub(label.len()).is_some_and(|at| {
                 is_label(&window[at..], label.as_bytes()) && has_borders(text, start + at, end)
             })
         });
-        known.next().map(|(_, _, label)| *label)
+        known.next().map(|(_, label)| *label)
     }
 }
 
@@ -156,6 +162,11 @@ pub(super) struct Labelled {
 
 /// The closest label before `at`, unless another number or the end of a sentence lies between.
 pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
+    within(text, at, LABEL_BYTES_MAX)
+}
+
+/// The same, with at most so many bytes between the label and `at`.
+pub(super) fn within(text: &str, at: usize, distance_max: usize) -> Option<Labelled> {
     let mut start = at.saturating_sub(LABEL_BYTES_MAX);
     while !text.is_char_boundary(start) {
         start += 1;
@@ -164,7 +175,7 @@ pub(super) fn before(text: &str, at: usize) -> Option<Labelled> {
     let bytes = text.as_bytes();
     let window = bytes.get(start..at)?;
     let mut key = window.iter().rev().take(2).fold(0, |key, byte| ending(key, *byte));
-    for len in (2..=window.len()).rev() {
+    for len in (2..=window.len()).rev().take(distance_max + 1) {
         let (end, [.., before, last]) = (start + len, &window[..len]) else { break };
         key = ending(key, window[..len].iter().rev().nth(2).copied().unwrap_or(0));
         if (known.may_end(key) || len == 2)

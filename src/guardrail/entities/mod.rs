@@ -193,7 +193,12 @@ impl Scanner<'_> {
     fn candidates_from(&self, start: usize, best: &mut Best) {
         let groups = token::groups(self.text, start);
         if !groups.is_empty() {
-            let label = label::before(self.text, start);
+            // A number of two digits can only be an age.
+            let distance_max = match &groups[..] {
+                [only] if only.text.len() <= 2 => age::DISTANCE_MAX,
+                _ => label::LABEL_BYTES_MAX,
+            };
+            let label = label::within(self.text, start, distance_max);
             let value = Value { text: self.text, from: self.free_from, groups: &groups, label };
             number::candidates(&value, best);
             code::candidates(&value, best);

@@ -47,8 +47,8 @@ const PLANE: usize = 1 << 16;
 const FIRST_NUMERAL: char = '\u{3007}';
 
 struct Needles {
-    /// By first byte, the longest first.
-    by_byte: Vec<Vec<(&'static str, Needle)>>,
+    /// By [`bucket`], the longest first.
+    buckets: Vec<Vec<(&'static str, Needle)>>,
     /// The groups with a needle whose first, second, … byte this is, or which is shorter.
     places: [[Groups; 256]; LEN],
     /// Characters beyond ASCII that are numerals or begin a needle.
@@ -72,7 +72,7 @@ impl Needles {
 
     fn new(mut needles: Vec<(&'static str, Needle)>) -> Self {
         needles.sort_by_key(|(text, _)| usize::MAX - text.len());
-        let mut by_byte = vec![Vec::new(); 256];
+        let mut buckets = vec![Vec::new(); 256];
         let mut places = [[0; 256]; LEN];
         let mut characters = Box::new([0; PLANE / 64]);
         for digit in b'0'..=b'9' {
@@ -81,7 +81,7 @@ impl Needles {
         places[0][128..].fill(BEYOND_ASCII);
         let mut beginnings: Vec<&[u8]> = Vec::new();
         for (text, needle) in needles {
-            by_byte[usize::from(text.as_bytes()[0])].push((text, needle));
+            buckets[bucket(text.as_bytes())].push((text, needle));
             let first = text.chars().next().expect("no needle is empty");
             if !first.is_ascii() {
                 characters[first as usize / 64] |= 1 << (first as usize % 64);
@@ -110,13 +110,13 @@ impl Needles {
                 characters[code as usize / 64] |= 1 << (code % 64);
             }
         }
-        Self { by_byte, places, characters }
+        Self { buckets, places, characters }
     }
 
     /// The longest needle that begins at `at`.
     fn needle(&self, text: &str, at: usize) -> Option<(Range<usize>, Needle)> {
         let rest = &text.as_bytes()[at..];
-        let known = self.by_byte[usize::from(rest[0])].iter();
+        let known = self.buckets[bucket(rest)].iter();
         let found = known.into_iter().find(|(needle, _)| rest.starts_with(needle.as_bytes()));
         found.map(|(needle, kind)| (at..at + needle.len(), *kind))
     }
@@ -146,6 +146,16 @@ impl Needles {
         let [first, second, third, fourth] = &self.places;
         let byte = |place: usize| usize::from(head[at + place]);
         first[byte(0)] & second[byte(1)] & third[byte(2)] & fourth[byte(3)]
+    }
+}
+
+/// Where needles are that begin as these bytes do. Many Han characters share their first byte, and
+/// fewer the last.
+fn bucket(bytes: &[u8]) -> usize {
+    match *bytes {
+        [0x80..=0xFF, _, third, ..] => usize::from(third),
+        [first, ..] => usize::from(first),
+        [] => 0,
     }
 }
 

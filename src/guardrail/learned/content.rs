@@ -9,7 +9,7 @@
 
 use std::sync::OnceLock;
 
-use super::ngrams::{Ngrams, is_ideograph};
+use super::ngrams::{FEATURES_PER_CHAR_MAX, Ngrams, is_ideograph};
 use super::weights::{Reader, WeightsError};
 
 /// Windows start every so many bytes: about 30 English words or 64 Chinese characters.
@@ -218,13 +218,17 @@ struct Pending {
 }
 
 impl Pending {
+    /// Takes a row, for which there must be [`Self::has_room`].
     #[inline]
-    fn push(&mut self, scorer: &ContentScorer, block: &mut Sums, hash: u64) {
-        self.rows[self.len] = (hash >> scorer.shift) as u32;
+    fn push(&mut self, shift: u32, hash: u64) {
+        self.rows[self.len] = (hash >> shift) as u32;
         self.len += 1;
-        if self.len == PENDING_MAX {
-            self.settle(scorer, block);
-        }
+    }
+
+    /// Whether it can take all features of one more character.
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.len + FEATURES_PER_CHAR_MAX <= PENDING_MAX
     }
 
     /// Adds them up, four sums of 16 bits in a word.
@@ -289,17 +293,23 @@ pub struct ContentStream<'a> {
 
 impl ContentStream<'_> {
     pub fn push(&mut self, folded: &str) {
+        let shift = self.scorer.shift;
+        // A copy of its own can live in registers.
+        let mut ngrams = self.ngrams.clone();
         for char in folded.chars() {
             if self.block.num_bytes as usize >= BLOCK_BYTES {
                 self.end_block();
             }
-            let (scorer, pending, block) = (self.scorer, &mut self.pending, &mut self.block);
-            self.ngrams.push(char, |hash| pending.push(scorer, block, hash));
+            if !self.pending.has_room() {
+                self.pending.settle(self.scorer, &mut self.block);
+            }
+            ngrams.push(char, |hash| self.pending.push(shift, hash));
             self.block.num_bytes += char.len_utf8() as u32;
-            if is_ideograph(char) {
+            if !char.is_ascii() && is_ideograph(char) {
                 self.block.num_ideograph_bytes += char.len_utf8() as u32;
             }
         }
+        self.ngrams = ngrams;
     }
 
     /// The verdict if the text ended here.
@@ -313,8 +323,11 @@ impl ContentStream<'_> {
     }
 
     fn document(mut self) -> Document {
-        let (scorer, pending, block) = (self.scorer, &mut self.pending, &mut self.block);
-        self.ngrams.end(|hash| pending.push(scorer, block, hash));
+        if !self.pending.has_room() {
+            self.pending.settle(self.scorer, &mut self.block);
+        }
+        let (shift, pending) = (self.scorer.shift, &mut self.pending);
+        self.ngrams.end(|hash| pending.push(shift, hash));
         if self.block.num_features > 0 || self.pending.len > 0 {
             self.end_block();
             if let (0, Some(only)) = (self.document.num_windows, self.before) {

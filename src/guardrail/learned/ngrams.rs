@@ -15,6 +15,9 @@ const WORD_PAIR: u64 = 0x52;
 const WORD_TRIPLE: u64 = 0x53;
 const WORD_SKIP: u64 = 0x54;
 
+/// What one character can end: a word with its pairs and its triple, and four runs.
+pub const FEATURES_PER_CHAR_MAX: usize = 8;
+
 /// How a character takes part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -123,12 +126,24 @@ fn finish(hash: u64, kind: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
+const ASCII: [Class; 128] = {
+    let (mut classes, mut byte) = ([Class::Mark; 128], 0);
+    while byte < 128 {
+        classes[byte as usize] = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'A'..=b'Z' => Class::Word,
+            0..=b' ' => Class::Space,
+            _ => Class::Mark,
+        };
+        byte += 1;
+    }
+    classes
+};
+
 #[inline]
 fn classify(char: char) -> Class {
     match char {
-        'a'..='z' | '0'..='9' | 'A'..='Z' => Class::Word,
-        '\0'..='\u{20}' | '\u{3000}' => Class::Space,
-        '\u{21}'..='\u{7F}' => Class::Mark,
+        '\0'..='\u{7F}' => ASCII[char as usize],
+        '\u{3000}' => Class::Space,
         _ if is_ideograph(char) => Class::Ideograph,
         _ if char.is_alphanumeric() => Class::Word,
         _ if char.is_whitespace() => Class::Space,
