@@ -2,6 +2,7 @@
 
 use super::kind::EntityKind as K;
 use super::label::{self, Label};
+use super::token::han_digit;
 use super::{Best, Candidate, Value};
 
 /// What makes a number an age, right behind it or behind spaces.
@@ -95,6 +96,36 @@ pub(super) fn of_number(value: &Value<'_>, out: &mut Best) {
     } else if (ends_clause || goes_on) && label::is_turned(text, range.start) {
         propose(75);
     }
+}
+
+/// The end of a number at `at` of one or two digits that stands apart and is no age: most numbers
+/// of lists and texts. Nothing else is so short.
+pub(super) fn not_one(text: &str, at: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let len = bytes[at..].iter().take(LEN_MAX).take_while(|byte| byte.is_ascii_digit()).count();
+    let end = at + len;
+    let ends = match *bytes.get(end)? {
+        b',' | b';' | b']' | b'\n' => true,
+        ..=0x7F => false,
+        _ => text[end..].chars().next().is_some_and(|next| {
+            !matches!(next, '岁' | '歲' | '周' | '·') && han_digit(next).is_none()
+        }),
+    };
+    let before = &text[..at];
+    let begins = match *before.as_bytes() {
+        [.., further, last, b' ' | b'\n'] => {
+            !last.is_ascii_uppercase()
+                && (!last.is_ascii_alphanumeric() || further.is_ascii_alphanumeric())
+        }
+        [.., 0x80..=0xFF] => !before.ends_with('·'),
+        _ => false,
+    };
+    let is_other = matches!(len, 1 | 2)
+        && ends
+        && begins
+        && label::within(text, at, DISTANCE_MAX).is_none()
+        && !label::is_turned(text, at);
+    is_other.then_some(end)
 }
 
 fn is_followed(rest: &str) -> bool {

@@ -153,7 +153,7 @@ impl Scanner<'_> {
     /// Looks at the token around a digit.
     fn digit(&mut self, at: usize) {
         let text = self.text;
-        if let Some(end) = token::few_numerals(text, at) {
+        if let Some(end) = token::few_numerals(text, at).or_else(|| age::not_one(text, at)) {
             self.at = self.at.max(end);
             return;
         }

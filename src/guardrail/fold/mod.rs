@@ -120,6 +120,9 @@ impl<'a> Folded<'a> {
                 at += num_ascii(&bytes[at..]);
                 continue;
             }
+            if table.keeps_han() {
+                at += num_han_bytes(&bytes[at..]);
+            }
             while let Some(code) = wide_char(bytes, at)
                 && !table.changes_code(code)
             {
@@ -167,6 +170,16 @@ fn num_ascii(bytes: &[u8]) -> usize {
         len += 8;
     }
     len + bytes[len..].iter().take_while(|byte| byte.is_ascii()).count()
+}
+
+/// How many bytes the first characters have that [`Table::keeps_han`] is about.
+#[inline]
+fn num_han_bytes(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(0xE4..=0xE9) = bytes.get(len) {
+        len += 3;
+    }
+    len
 }
 
 /// A fold in the making.

@@ -103,6 +103,8 @@ pub(super) struct Table {
     /// A bit for each character of the basic plane that is not its own fold.
     changed: Box<[u64; PLANE / 64]>,
     lowers_ascii: bool,
+    /// Whether the characters from U+4000 to U+9FFF, Han nearly all, are their own folds.
+    keeps_han: bool,
 }
 
 impl Table {
@@ -116,6 +118,7 @@ impl Table {
                 }
             }
             table.set_digits();
+            table.keeps_han = (0x4000..0xA000).all(|code| !table.changes_code(code));
             table
         })
     }
@@ -186,10 +189,14 @@ impl Table {
         self.lowers_ascii
     }
 
+    pub(super) fn keeps_han(&self) -> bool {
+        self.keeps_han
+    }
+
     fn new(lowers_ascii: bool) -> Self {
         let pages = (0..CODE_POINTS / PAGE).map(|_| None).collect();
         let changed = Box::new([0; PLANE / 64]);
-        Self { pages, expansions: Vec::new(), changed, lowers_ascii }
+        Self { pages, expansions: Vec::new(), changed, lowers_ascii, keeps_han: false }
     }
 
     fn set(&mut self, from: char, to: &str) {

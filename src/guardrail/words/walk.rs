@@ -24,7 +24,12 @@ pub(super) fn is_unspaced(character: char) -> bool {
 
 /// Is part of a word that spaces set apart.
 fn is_spaced(character: char) -> bool {
-    character.is_alphanumeric() && !is_unspaced(character)
+    !is_unspaced(character) && character.is_alphanumeric()
+}
+
+/// The same as Unicode says, sooner.
+fn is_alphabetic(character: char) -> bool {
+    matches!(character, 'a'..='z' | '\u{4E00}'..='\u{9FA5}') || character.is_alphabetic()
 }
 
 /// The letters that a digit or sign stands for.
@@ -55,7 +60,7 @@ pub(super) fn is_star(character: char) -> bool {
 
 /// Stands between the parts of a word without being one.
 fn is_joiner(character: char) -> bool {
-    !character.is_alphanumeric() && character != '\n' && character != '\r'
+    !(is_alphabetic(character) || character.is_numeric()) && !matches!(character, '\n' | '\r')
 }
 
 /// What a walk from one place found.
@@ -145,7 +150,7 @@ impl<'a> Walk<'a> {
                 at: after,
                 last: character,
                 num_units: state.num_units + 1,
-                num_letters: state.num_letters + usize::from(character.is_alphabetic()),
+                num_letters: state.num_letters + usize::from(is_alphabetic(character)),
                 num_digits: state.num_digits,
                 ..state
             };
