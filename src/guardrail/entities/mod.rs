@@ -220,8 +220,7 @@ impl Best {
     }
 
     fn push(&mut self, candidate: Candidate) {
-        let rank =
-            |it: &Candidate| (it.sureness, it.range.len(), usize::MAX - it.range.start);
+        let rank = |it: &Candidate| (it.sureness, it.range.len(), usize::MAX - it.range.start);
         let is_asked = self.set.reported(candidate.kind).is_some();
         if is_asked && self.candidate.as_ref().is_none_or(|known| rank(&candidate) >= rank(known)) {
             self.candidate = Some(candidate);

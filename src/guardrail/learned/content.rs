@@ -95,10 +95,9 @@ struct Head {
 /// The signs of eight 8-bit weights.
 const SIGNS: u64 = 0x8080_8080_8080_8080;
 const EVEN_BYTES: u64 = 0x00FF_00FF_00FF_00FF;
-/// Rows that are added together: what they are is known before the first is read, so that memory
-/// is asked for many at once. Sums of so many bytes fit in 16 bits.
-const PENDING_MAX: usize = 128;
-const _: () = assert!(PENDING_MAX * 255 <= u16::MAX as usize);
+/// Sums of so many bytes fit in 16 bits.
+const ROWS_MAX: usize = 257;
+const _: () = assert!(ROWS_MAX * 255 <= u16::MAX as usize);
 
 /// The sums over a block.
 #[derive(Clone, Copy, Default)]
@@ -154,11 +153,17 @@ impl ContentScorer {
         ContentStream {
             scorer: self,
             ngrams: Ngrams::default(),
-            pending: Pending { rows: [0; PENDING_MAX], len: 0 },
+            lanes: Lanes::default(),
             block: Sums::default(),
             before: None,
             document: Document::default(),
         }
+    }
+
+    /// The weights of a feature.
+    #[inline]
+    fn row(&self, hash: u64) -> u64 {
+        self.table[(hash >> self.shift) as usize]
     }
 
     fn window(&self, sums: &Sums) -> [f32; NUM_HEADS] {
@@ -210,42 +215,37 @@ impl Sums {
     }
 }
 
-/// Rows that are to be added to the sums of a block.
-#[derive(Clone)]
-struct Pending {
-    rows: [u32; PENDING_MAX],
-    len: usize,
+/// Rows added up, four sums of 16 bits in a word, on their way to the sums of a block. A row is asked
+/// for as soon as its hash is known, so that memory and hashing take their time together.
+#[derive(Clone, Copy, Default)]
+struct Lanes {
+    even: u64,
+    odd: u64,
+    num_rows: u32,
 }
 
-impl Pending {
-    /// Takes a row, for which there must be [`Self::has_room`].
+impl Lanes {
     #[inline]
-    fn push(&mut self, shift: u32, hash: u64) {
-        self.rows[self.len] = (hash >> shift) as u32;
-        self.len += 1;
+    fn add(&mut self, row: u64) {
+        self.even += row & EVEN_BYTES;
+        self.odd += row >> 8 & EVEN_BYTES;
+        self.num_rows += 1;
     }
 
-    /// Whether it can take all features of one more character.
+    /// Whether the sums of one more character fit.
     #[inline]
     fn has_room(&self) -> bool {
-        self.len + FEATURES_PER_CHAR_MAX <= PENDING_MAX
+        self.num_rows as usize + FEATURES_PER_CHAR_MAX <= ROWS_MAX
     }
 
-    /// Adds them up, four sums of 16 bits in a word.
-    fn settle(&mut self, scorer: &ContentScorer, block: &mut Sums) {
-        let (mut even, mut odd) = (0, 0);
-        for row in &self.rows[..self.len] {
-            let row = scorer.table[*row as usize];
-            even += row & EVEN_BYTES;
-            odd += row >> 8 & EVEN_BYTES;
-        }
+    fn settle(&mut self, block: &mut Sums) {
         for (place, pair) in block.heads.chunks_exact_mut(2).enumerate() {
             let lane = |word: u64| i32::from((word >> (16 * place)) as u16);
-            pair[0] += lane(even) - 128 * self.len as i32;
-            pair[1] += lane(odd) - 128 * self.len as i32;
+            pair[0] += lane(self.even) - 128 * self.num_rows as i32;
+            pair[1] += lane(self.odd) - 128 * self.num_rows as i32;
         }
-        block.num_features += self.len as u32;
-        self.len = 0;
+        block.num_features += self.num_rows;
+        *self = Self::default();
     }
 }
 
@@ -284,7 +284,7 @@ impl Document {
 pub struct ContentStream<'a> {
     scorer: &'a ContentScorer,
     ngrams: Ngrams,
-    pending: Pending,
+    lanes: Lanes,
     block: Sums,
     /// The block before, unless this is the first.
     before: Option<Sums>,
@@ -293,23 +293,24 @@ pub struct ContentStream<'a> {
 
 impl ContentStream<'_> {
     pub fn push(&mut self, folded: &str) {
-        let shift = self.scorer.shift;
-        // A copy of its own can live in registers.
-        let mut ngrams = self.ngrams.clone();
+        let scorer = self.scorer;
+        // Copies of their own can live in registers.
+        let (mut ngrams, mut lanes) = (self.ngrams.clone(), self.lanes);
         for char in folded.chars() {
             if self.block.num_bytes as usize >= BLOCK_BYTES {
+                lanes.settle(&mut self.block);
                 self.end_block();
             }
-            if !self.pending.has_room() {
-                self.pending.settle(self.scorer, &mut self.block);
+            if !lanes.has_room() {
+                lanes.settle(&mut self.block);
             }
-            ngrams.push(char, |hash| self.pending.push(shift, hash));
+            ngrams.push(char, |hash| lanes.add(scorer.row(hash)));
             self.block.num_bytes += char.len_utf8() as u32;
             if !char.is_ascii() && is_ideograph(char) {
                 self.block.num_ideograph_bytes += char.len_utf8() as u32;
             }
         }
-        self.ngrams = ngrams;
+        (self.ngrams, self.lanes) = (ngrams, lanes);
     }
 
     /// The verdict if the text ended here.
@@ -323,12 +324,13 @@ impl ContentStream<'_> {
     }
 
     fn document(mut self) -> Document {
-        if !self.pending.has_room() {
-            self.pending.settle(self.scorer, &mut self.block);
+        if !self.lanes.has_room() {
+            self.lanes.settle(&mut self.block);
         }
-        let (shift, pending) = (self.scorer.shift, &mut self.pending);
-        self.ngrams.end(|hash| pending.push(shift, hash));
-        if self.block.num_features > 0 || self.pending.len > 0 {
+        let (scorer, lanes) = (self.scorer, &mut self.lanes);
+        self.ngrams.end(|hash| lanes.add(scorer.row(hash)));
+        self.lanes.settle(&mut self.block);
+        if self.block.num_features > 0 {
             self.end_block();
             if let (0, Some(only)) = (self.document.num_windows, self.before) {
                 self.document.add(&self.scorer.window(&only));
@@ -338,7 +340,6 @@ impl ContentStream<'_> {
     }
 
     fn end_block(&mut self) {
-        self.pending.settle(self.scorer, &mut self.block);
         if let Some(before) = &self.before {
             self.document.add(&self.scorer.window(&before.plus(&self.block)));
         }
