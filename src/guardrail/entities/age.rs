@@ -3,7 +3,7 @@
 use super::kind::EntityKind as K;
 use super::label::{self, Label};
 use super::token::han_digit;
-use super::{Best, Candidate, Value};
+use super::{Best, Candidate, TOKEN_BYTES_MAX, Value};
 
 /// What makes a number an age, right behind it or behind spaces.
 const SUFFIXES: &[&str] = &[
@@ -117,6 +117,7 @@ pub(super) fn not_one(text: &str, at: usize) -> Option<usize> {
             !last.is_ascii_uppercase()
                 && (!last.is_ascii_alphanumeric() || further.is_ascii_alphanumeric())
         }
+        [.., b',' | b'[' | b'('] => !is_in_url(before.as_bytes()),
         [.., 0x80..=0xFF] => !before.ends_with('·'),
         _ => false,
     };
@@ -126,6 +127,12 @@ pub(super) fn not_one(text: &str, at: usize) -> Option<usize> {
         && label::within(text, at, DISTANCE_MAX).is_none()
         && !label::is_turned(text, at);
     is_other.then_some(end)
+}
+
+/// Whether what stands right before a place, without a space, may be of an address on the web.
+fn is_in_url(before: &[u8]) -> bool {
+    let token = before.iter().rev().take_while(|byte| byte.is_ascii_graphic());
+    token.take(TOKEN_BYTES_MAX).any(|byte| matches!(byte, b':' | b'w'))
 }
 
 fn is_followed(rest: &str) -> bool {

@@ -15,7 +15,7 @@ const NEAR: usize = 24;
 const PROVINCES: &str = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使領领";
 
 pub(super) fn is_province(character: char) -> bool {
-    PROVINCES.contains(character)
+    !character.is_ascii() && PROVINCES.contains(character)
 }
 
 /// Each by itself.

@@ -16,6 +16,8 @@ const PHI: u64 = 0x9E37_79B9_7F4A_7C15;
 const LOG2_BITS: u32 = 18;
 /// A longer run of letters is known by so many.
 const RUN_LEN: usize = 8;
+/// Digits of a number that are read as letters. More are walked.
+const DIGITS_MAX: usize = 6;
 /// Bytes of the text that are looked at from the place on. Where fewer are left nothing is ruled
 /// out, since the text may go on.
 const HEAD_BYTES: usize = 16;
@@ -159,11 +161,39 @@ impl Filter {
     /// Whether no word begins at a digit or sign that stands for a letter.
     fn rules_out_disguised(&self, bytes: &[u8], at: usize) -> bool {
         let byte = bytes[at];
-        let is_inside =
-            byte.is_ascii_alphanumeric() && at > 0 && bytes[at - 1].is_ascii_alphanumeric();
+        if byte.is_ascii_digit() {
+            let is_inside = at > 0 && bytes[at - 1].is_ascii_alphanumeric();
+            if is_inside || self.rules_out_number(&bytes[at..]) {
+                return true;
+            }
+        }
         let len = 1 + num_lowercase(&bytes[at + 1..]);
         let letters = leet(char::from(byte)).iter();
-        is_inside || letters.into_iter().all(|it| self.rules_out(&bytes[at..], len, *it as u8))
+        letters.into_iter().all(|it| self.rules_out(&bytes[at..], len, *it as u8))
+    }
+
+    /// Whether no word begins with the letters that a number of a few digits may stand for.
+    fn rules_out_number(&self, bytes: &[u8]) -> bool {
+        let len = bytes.iter().take(DIGITS_MAX + 1).take_while(|it| it.is_ascii_digit()).count();
+        let Some(&behind) = bytes.get(len) else { return false };
+        (2..=DIGITS_MAX).contains(&len)
+            && bytes.len() >= HEAD_BYTES
+            && !behind.is_ascii_lowercase()
+            && !self.stands_for_letter[usize::from(behind)]
+            && self.rules_out_digits(&bytes[..len], 0, 0)
+    }
+
+    /// The same of the digits from `at` on, before which those letters were read. A word may also
+    /// hold a digit behind them.
+    fn rules_out_digits(&self, digits: &[u8], at: usize, read: u64) -> bool {
+        if at > 0 && self.has(run_key(read, at)) {
+            return false;
+        }
+        let Some(digit) = digits.get(at) else { return true };
+        leet(char::from(*digit)).iter().all(|letter| {
+            let read = read | u64::from(*letter as u8) << (8 * at);
+            self.rules_out_digits(digits, at + 1, read)
+        })
     }
 
     /// Over the Han characters at `at` that others are behind with which no word begins.
