@@ -178,6 +178,7 @@ pub(super) fn within(text: &str, at: usize, distance_max: usize) -> Option<Label
     for len in (2..=window.len()).rev().take(distance_max + 1) {
         let (end, [.., before, last]) = (start + len, &window[..len]) else { break };
         key = ending(key, window[..len].iter().rev().nth(2).copied().unwrap_or(0));
+        // Before the first two bytes there is no third.
         if (known.may_end(key) || len == 2)
             && let Some(label) = known.ending_at(text, start, end, pair(*before, *last))
         {

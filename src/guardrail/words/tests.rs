@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::WordMatcher;
+use super::walk::Walk;
 use crate::guardrail::fold::Folded;
 
 fn found(matcher: &WordMatcher, text: &str) -> Vec<String> {
@@ -108,5 +109,29 @@ proptest! {
         let from = first.live_from.max(hits.last().map_or(0, |hit| hit.range.end));
         hits.extend(matcher.scan(folded.text(), from, true).hits);
         prop_assert_eq!(hits, whole);
+    }
+
+    /// Where the filter lets nobody look, a walk finds nothing, whatever the text goes on with.
+    #[test]
+    fn what_is_ruled_out_holds_nothing(
+        text in "([qubielhtaxczp0-9 @$+*#!.,\n-]|胡|扯|说|的|，|€|ab|the |bee|quibble|abcdefgh|flim |é){0,60}",
+    ) {
+        let words = [
+            "quibble", "quibblers", "flim flam", "the bee", "the 8", "胡扯", "胡", "胡 说", "be", "zax",
+            "a b", "x", "i3", "c++", "t恤", "的ab", "的，说", "mp3", "abcdefgh", "abcdefghi", "ée", "1a",
+        ];
+        let matcher = WordMatcher::new(words.into_iter(), false);
+        let folded = Folded::skeleton(&text);
+        let text = folded.text();
+        for (at, character) in text.char_indices() {
+            let mut walk = Walk::new(&matcher.trie, text, false);
+            let previous = text[..at].chars().next_back();
+            if !walk.can_start(previous, character) || matcher.filter.next_start(text, at) == Some(at) {
+                continue;
+            }
+            let found = walk.from(at);
+            let is_nothing = found.word.is_none() && found.innocent_end == 0 && !found.is_live;
+            prop_assert!(is_nothing, "{:?}: {:?}", &text[at..], found);
+        }
     }
 }
