@@ -215,8 +215,8 @@ impl Sums {
     }
 }
 
-/// Rows added up, four sums of 16 bits in a word, on their way to the sums of a block. A row is asked
-/// for as soon as its hash is known, so that memory and hashing take their time together.
+/// Rows added up, four sums of 16 bits in a word, on their way to the sums of a block. A row is
+/// asked for as soon as its hash is known, so that memory and hashing take their time together.
 #[derive(Clone, Copy, Default)]
 struct Lanes {
     even: u64,

@@ -114,7 +114,7 @@ proptest! {
     /// Where the filter lets nobody look, a walk finds nothing, whatever the text goes on with.
     #[test]
     fn what_is_ruled_out_holds_nothing(
-        text in "([qubielhtaxczp0-9 @$+*#!.,\n-]|胡|扯|说|的|，|€|ab|the |bee|quibble|abcdefgh|flim |é){0,60}",
+        text in "([qubielhtaxczp0-9 @$+*#!.,\n-]|胡|扯|说|的|，|€|é|ab|the |bee|quibble|abcdefgh){0,60}",
     ) {
         let words = [
             "quibble", "quibblers", "flim flam", "the bee", "the 8", "胡扯", "胡", "胡 说", "be", "zax",
@@ -126,7 +126,8 @@ proptest! {
         for (at, character) in text.char_indices() {
             let mut walk = Walk::new(&matcher.trie, text, false);
             let previous = text[..at].chars().next_back();
-            if !walk.can_start(previous, character) || matcher.filter.next_start(text, at) == Some(at) {
+            let is_looked_at = matcher.filter.next_start(text, at) == Some(at);
+            if is_looked_at || !walk.can_start(previous, character) {
                 continue;
             }
             let found = walk.from(at);
