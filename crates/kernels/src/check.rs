@@ -163,6 +163,7 @@ mod tests {
             name: "copy",
             attend: avx2::attend,
             unpack_q8_0: avx2::unpack_q8_0,
+            pack_group: avx2::pack_group,
             linear: avx2::linear,
             quantize_rows: avx2::quantize_rows,
             quantized_linear: scalar::quantized_linear,

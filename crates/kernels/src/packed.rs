@@ -12,8 +12,10 @@ use crate::super_blocks::{SUPER_LEN, SuperFormat};
 /// Rows that lie side by side.
 pub const GROUP: usize = 8;
 
-const WORD: usize = 4;
-const HALF: usize = 2;
+pub(crate) const WORD: usize = 4;
+pub(crate) const HALF: usize = 2;
+/// Words of a row that vector code packs at a time.
+pub(crate) const RUN: usize = 4;
 
 /// Format of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,9 +26,17 @@ pub enum PackedFormat {
 
 /// The words of a file's block in the order in which they are packed: what scales the block first,
 /// then what is read together.
-struct Layout {
+pub(crate) struct Layout {
     words: &'static [u8],
     half: Half,
+}
+
+/// Words of a block, [`RUN`] of them if it is whole and else one, from one place to another.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) is_whole: bool,
 }
 
 /// Where a block that is not whole words has a half float, which is packed before the words.
@@ -85,7 +95,7 @@ impl PackedFormat {
         }
     }
 
-    fn layout(self) -> Layout {
+    pub(crate) fn layout(self) -> Layout {
         let in_order = |count: usize| IN_ORDER.split_at(count).0;
         match self {
             Self::Blocks(BlockFormat::Q4_0) => Layout { words: in_order(4), half: Half::First },
@@ -115,10 +125,8 @@ impl PackedFormat {
     ///
     /// Panics if the lengths do not fit.
     pub fn pack_group(self, rows: &[u8], row_bytes: usize, group: &mut [u8]) {
+        self.check_group(rows, row_bytes, group);
         let block_bytes = self.block_bytes();
-        assert!(row_bytes > 0 && row_bytes.is_multiple_of(block_bytes), "rows are whole blocks");
-        assert!(rows.len().is_multiple_of(row_bytes) && rows.len() <= GROUP * row_bytes);
-        assert_eq!(group.len(), GROUP * row_bytes);
         let num_rows = rows.len() / row_bytes;
         if num_rows < GROUP {
             group.fill(0);
@@ -142,6 +150,13 @@ impl PackedFormat {
         }
     }
 
+    pub(crate) fn check_group(self, rows: &[u8], row_bytes: usize, group: &[u8]) {
+        let block_bytes = self.block_bytes();
+        assert!(row_bytes > 0 && row_bytes.is_multiple_of(block_bytes), "rows are whole blocks");
+        assert!(rows.len().is_multiple_of(row_bytes) && rows.len() <= GROUP * row_bytes);
+        assert_eq!(group.len(), GROUP * row_bytes);
+    }
+
     /// The reverse for one row: its bytes as the file has them.
     ///
     /// Panics if the lengths do not fit.
@@ -161,8 +176,7 @@ impl PackedFormat {
         let (halves, words) = packed.split_at(layout.halves_bytes());
         let half = &halves[(row * HALF).min(halves.len())..][..halves.len() / GROUP];
         let words_bytes = layout.words.len() * WORD;
-        let words_at = if layout.half == Half::First { HALF } else { 0 };
-        let half_at = if layout.half == Half::First { 0 } else { words_bytes };
+        let (half_at, words_at) = layout.offsets();
         out[half_at..half_at + half.len()].copy_from_slice(half);
         let (out, _) = out[words_at..words_at + words_bytes].as_chunks_mut::<WORD>();
         let (words, _) = words.as_chunks::<WORD>();
@@ -173,8 +187,34 @@ impl PackedFormat {
 }
 
 impl Layout {
+    /// Where a file's block has its half float, if it has one, and its words.
+    pub(crate) fn offsets(&self) -> (usize, usize) {
+        match self.half {
+            Half::None | Half::First => (0, self.halves_bytes() / GROUP),
+            Half::Last => (self.words.len() * WORD, 0),
+        }
+    }
+
+    /// All words as runs, as few as there can be; the last ones may share words.
+    pub(crate) fn runs(&self) -> ([Run; IN_ORDER.len()], usize) {
+        let mut runs = [Run { from: 0, to: 0, is_whole: false }; IN_ORDER.len()];
+        let (mut to, mut count) = (0, 0);
+        let is_whole =
+            |words: &[u8]| words.len() >= RUN && (1..RUN).all(|i| words[i] == words[0] + i as u8);
+        while to < self.words.len() {
+            // What is left at the end may be packed along with what has been already.
+            let last = self.words.len().saturating_sub(RUN);
+            let at = if to > last && is_whole(&self.words[last..]) { last } else { to };
+            let is_whole = is_whole(&self.words[at..]);
+            runs[count] = Run { from: usize::from(self.words[at]), to: at, is_whole };
+            to = at + if is_whole { RUN } else { 1 };
+            count += 1;
+        }
+        (runs, count)
+    }
+
     /// Bytes of the half floats of a packed block.
-    fn halves_bytes(&self) -> usize {
+    pub(crate) fn halves_bytes(&self) -> usize {
         if self.half == Half::None { 0 } else { GROUP * HALF }
     }
 

@@ -7,6 +7,7 @@ use crate::attention::{AttendArgs, PARTITION, partial_len};
 use crate::columns::Columns;
 use crate::kv_q8_0::UnpackArgs;
 use crate::linear::LinearArgs;
+use crate::packed::PackedFormat;
 use crate::quantized::{BLOCK_LEN, QuantizedLinearArgs, ROW_TILE, RowBlock};
 use crate::row::{RmsNormArgs, RopeArgs};
 use crate::scalar;
@@ -21,6 +22,7 @@ pub struct KernelTable {
     pub(crate) name: &'static str,
     pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
     pub(crate) unpack_q8_0: unsafe fn(&UnpackArgs<'_>, &mut [f32]),
+    pub(crate) pack_group: unsafe fn(PackedFormat, &[u8], usize, &mut [u8]),
     pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut Columns<'_>),
     pub(crate) quantize_rows: unsafe fn(&[f32], usize, &mut [RowBlock]),
     pub(crate) quantized_linear: unsafe fn(&QuantizedLinearArgs<'_>, &mut Columns<'_>),
@@ -35,6 +37,7 @@ static SCALAR: KernelTable = KernelTable {
     name: "scalar",
     attend: scalar::attend,
     unpack_q8_0: crate::kv_q8_0::unpack,
+    pack_group: PackedFormat::pack_group,
     linear: scalar::linear,
     quantize_rows: scalar::quantize_rows,
     quantized_linear: scalar::quantized_linear,
@@ -50,6 +53,7 @@ static AVX2: KernelTable = KernelTable {
     name: "avx2",
     attend: crate::avx2::attend,
     unpack_q8_0: crate::avx2::unpack_q8_0,
+    pack_group: crate::avx2::pack_group,
     linear: crate::avx2::linear,
     quantize_rows: crate::avx2::quantize_rows,
     quantized_linear: crate::avx2::quantized_linear,
@@ -60,12 +64,14 @@ static AVX2: KernelTable = KernelTable {
     silu_mul: crate::avx2::silu_mul,
 };
 
-/// Norms, rope, activation and rounding are AVX2's: they wait for memory, not for the processor.
+/// Norms, rope, activation, rounding and packing are AVX2's: they wait for memory, not for the
+/// processor.
 #[cfg(target_arch = "x86_64")]
 static AVX512: KernelTable = KernelTable {
     name: "avx512",
     attend: crate::avx512::attend,
     unpack_q8_0: crate::avx2::unpack_q8_0,
+    pack_group: crate::avx2::pack_group,
     linear: crate::avx512::linear,
     quantize_rows: crate::avx2::quantize_rows,
     quantized_linear: crate::avx512::quantized_linear,
@@ -155,6 +161,20 @@ impl KernelTable {
         args.check(out);
         // SAFETY: the table's constructor checked the CPU.
         unsafe { (self.unpack_q8_0)(args, out) }
+    }
+
+    /// [`PackedFormat::pack_group`].
+    ///
+    /// Panics if the lengths do not fit.
+    pub fn pack_group(
+        &self,
+        format: PackedFormat,
+        rows: &[u8],
+        row_bytes: usize,
+        group: &mut [u8],
+    ) {
+        // SAFETY: the table's constructor checked the CPU.
+        unsafe { (self.pack_group)(format, rows, row_bytes, group) }
     }
 
     /// Row `r`, column `w` of `out` = dot product of activation row `r` and weight row `w`.

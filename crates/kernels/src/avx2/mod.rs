@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 mod linear;
+mod pack;
 pub(crate) mod quantized;
 pub(crate) mod super_blocks;
 mod words;
@@ -18,6 +19,7 @@ use crate::row::{self, RmsNormArgs, RopeArgs};
 
 pub(crate) use attention::attend;
 pub(crate) use linear::linear;
+pub(crate) use pack::pack_group;
 pub(crate) use quantized::{quantize_rows, quantized_linear};
 pub(crate) use super_blocks::{quantize_super_rows, super_linear};
 pub(crate) use words::prefetch;
