@@ -9,6 +9,7 @@ mod cuda;
 mod device;
 mod linear;
 mod packed;
+mod pages;
 mod parallel;
 mod profile;
 mod rows;
@@ -33,7 +34,7 @@ pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};
 #[cfg(feature = "cuda")]
 pub use step::StepSpec;
 pub use step::{CpuStep, Projections, Step};
-pub use weight::Weight;
+pub use weight::{FileMatrix, Weight};
 
 use ::kernels::KernelTable;
 

@@ -4,17 +4,27 @@
 //! Everything else stays a tensor of Candle.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Result, Tensor, bail};
 use kernels::{BlockFormat, GROUP, KernelTable, PackedFormat, SuperFormat};
-use memmap2::MmapMut;
-use rayon::prelude::*;
 
 use super::device::Device;
+use super::pages::Pages;
+use super::parallel::for_each;
 
 const CANDLE_CPU: candle_core::Device = candle_core::Device::Cpu;
+
+/// A matrix as a file has it.
+#[derive(Debug, Clone, Copy)]
+pub struct FileMatrix<'a> {
+    pub bytes: &'a [u8],
+    pub dtype: GgmlDType,
+    /// Outermost dimension first.
+    pub dims: &'a [usize],
+}
 
 /// A tensor of a checkpoint.
 #[derive(Debug)]
@@ -39,7 +49,11 @@ impl Weight {
     pub fn new(tensor: QTensor) -> Result<Self> {
         let dims = tensor.shape().dims().to_vec();
         if Self::is_packed(tensor.dtype(), &dims) {
-            return Self::pack(&tensor.data()?, tensor.dtype(), &dims);
+            let (bytes, dtype) = (&tensor.data()?[..], tensor.dtype());
+            let [packed] = Packed::new(&[FileMatrix { bytes, dtype, dims: &dims }], &|_, _| {})?
+                .try_into()
+                .expect("one for each matrix");
+            return Ok(Self { dims, storage: Storage::Packed(Arc::new(packed)) });
         }
         Ok(Self { dims, storage: Storage::Candle(Arc::new(tensor)) })
     }
@@ -52,13 +66,20 @@ impl Weight {
         is_whole && KernelTable::avx2().is_some()
     }
 
-    /// Packs `bytes`, a matrix as a file has it, for which [`Self::is_packed`] holds.
-    pub fn pack(bytes: &[u8], dtype: GgmlDType, dims: &[usize]) -> Result<Self> {
-        let (Some(format), &[n, k]) = (packed_format(dtype), dims) else {
-            bail!("a tensor {dims:?} of {dtype:?} is not packed")
-        };
-        let packed = Packed::new(format, bytes, n, k)?;
-        Ok(Self { dims: dims.to_vec(), storage: Storage::Packed(Arc::new(packed)) })
+    /// Packs matrices for which [`Self::is_packed`] holds, into memory that they share.
+    ///
+    /// The threads take them in order and in pieces. After each, `done(index, range)` is told which
+    /// bytes of which matrix are not needed any more, from several threads.
+    pub fn pack(
+        matrices: &[FileMatrix<'_>],
+        done: &(dyn Fn(usize, Range<usize>) + Sync),
+    ) -> Result<Vec<Self>> {
+        let packed = Packed::new(matrices, done)?;
+        let weights = packed.into_iter().zip(matrices).map(|(packed, matrix)| Self {
+            dims: matrix.dims.to_vec(),
+            storage: Storage::Packed(Arc::new(packed)),
+        });
+        Ok(weights.collect())
     }
 
     /// Copies `bytes`, a matrix as a file has it, to a GPU.
@@ -103,7 +124,7 @@ impl Weight {
     pub fn num_bytes(&self) -> usize {
         match &self.storage {
             Storage::Candle(tensor) => tensor.storage_size_in_bytes(),
-            Storage::Packed(packed) => packed.bytes.len(),
+            Storage::Packed(packed) => packed.bytes().len(),
             #[cfg(feature = "cuda")]
             Storage::Cuda { matrix, .. } => matrix.num_bytes(),
         }
@@ -157,26 +178,47 @@ pub(super) struct Packed {
     pub(super) format: PackedFormat,
     pub(super) n: usize,
     pub(super) k: usize,
-    /// Pages of its own, so that they can be large ones: half as many reads again per second.
-    bytes: MmapMut,
+    pages: Arc<Pages>,
+    range: Range<usize>,
 }
 
 impl Packed {
-    fn new(format: PackedFormat, rows: &[u8], n: usize, k: usize) -> Result<Self> {
-        let row_bytes = k / format.block_len() * format.block_bytes();
-        if n.checked_mul(row_bytes) != Some(rows.len()) {
-            bail!("{} bytes are not a matrix [{n}, {k}] of {format:?}", rows.len())
+    fn new(
+        matrices: &[FileMatrix<'_>],
+        done: &(dyn Fn(usize, Range<usize>) + Sync),
+    ) -> Result<Vec<Self>> {
+        let places = places(matrices)?;
+        let mut pages = Pages::new(places.last().map_or(0, |place| place.range.end))?;
+        let mut rest = pages.bytes_mut();
+        let mut all_pieces = Vec::new();
+        let mut end = 0;
+        for (matrix_id, (matrix, place)) in matrices.iter().zip(&places).enumerate() {
+            let (groups, behind) = rest[place.range.start - end..].split_at_mut(place.range.len());
+            (rest, end) = (behind, place.range.end);
+            all_pieces.extend(pieces(matrix_id, place, matrix.bytes, groups));
         }
-        let len = format.packed_bytes(n, k).expect("it is little more than what is in memory");
-        let mut bytes = MmapMut::map_anon(len)?;
-        #[cfg(target_os = "linux")]
-        if let Err(error) = bytes.advise(memmap2::Advice::HugePage) {
-            tracing::debug!(%error, "weights are in small pages");
-        }
-        let group_bytes = GROUP * row_bytes;
-        let groups = bytes.par_chunks_mut(group_bytes).zip(rows.par_chunks(group_bytes));
-        groups.for_each(|(group, rows)| format.pack_group(rows, row_bytes, group));
-        Ok(Self { format, n, k, bytes })
+        let table = KernelTable::detect();
+        for_each(all_pieces.into_iter(), |piece| {
+            let group_bytes = GROUP * piece.row_bytes;
+            let groups = piece.groups.chunks_mut(group_bytes);
+            for (group, rows) in groups.zip(piece.rows.chunks(group_bytes)) {
+                table.pack_group(piece.format, rows, piece.row_bytes, group);
+            }
+            done(piece.matrix_id, piece.range);
+        });
+        let pages = Arc::new(pages);
+        let packed = places.into_iter().map(|Place { format, n, k, range }| Self {
+            format,
+            n,
+            k,
+            pages: Arc::clone(&pages),
+            range,
+        });
+        Ok(packed.collect())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.pages.bytes()[self.range.clone()]
     }
 
     pub(super) fn format_name(&self) -> String {
@@ -190,7 +232,7 @@ impl Packed {
     /// The groups of `[first, first + count)` weight rows; `first` is a multiple of [`GROUP`].
     pub(super) fn groups(&self, first: usize, count: usize) -> &[u8] {
         let row_bytes = self.row_bytes();
-        &self.bytes[first * row_bytes..(first + count).next_multiple_of(GROUP) * row_bytes]
+        &self.bytes()[first * row_bytes..(first + count).next_multiple_of(GROUP) * row_bytes]
     }
 
     /// Some rows as `f32`, `[ids.len(), k]`. A row that is not there is an error.
@@ -207,4 +249,63 @@ impl Packed {
         let storage = QStorage::from_data(Cow::Owned(bytes), &CANDLE_CPU, ggml_dtype(self.format))?;
         QTensor::new(storage, (num_rows, self.k))?.dequantize(&CANDLE_CPU)
     }
+}
+
+/// What a matrix is, and where it lies among others in the memory that they share.
+struct Place {
+    format: PackedFormat,
+    n: usize,
+    k: usize,
+    range: Range<usize>,
+}
+
+fn places(matrices: &[FileMatrix<'_>]) -> Result<Vec<Place>> {
+    /// Vectors that begin with a line of the caches are read faster.
+    const LINE: usize = 64;
+    let mut start = 0;
+    let places = matrices.iter().map(|FileMatrix { bytes, dtype, dims }| {
+        let (Some(format), &[n, k]) = (packed_format(*dtype), *dims) else {
+            bail!("a tensor {dims:?} of {dtype:?} is not packed")
+        };
+        let row_bytes = k / format.block_len() * format.block_bytes();
+        if n.checked_mul(row_bytes) != Some(bytes.len()) {
+            bail!("{} bytes are not a matrix [{n}, {k}] of {format:?}", bytes.len())
+        }
+        let len = format.packed_bytes(n, k).expect("it is little more than what is in memory");
+        let range = start..start + len;
+        start = range.end.next_multiple_of(LINE);
+        Ok(Place { format, n, k, range })
+    });
+    places.collect()
+}
+
+/// Some groups of a matrix, to be packed by one thread.
+struct Piece<'a> {
+    matrix_id: usize,
+    format: PackedFormat,
+    row_bytes: usize,
+    /// Of the matrix as the file has it.
+    range: Range<usize>,
+    rows: &'a [u8],
+    groups: &'a mut [u8],
+}
+
+/// Cuts a matrix into pieces: few enough that taking them does not show, and small enough that
+/// hardly more than one copy of the weights is in memory.
+fn pieces<'a>(
+    matrix_id: usize,
+    place: &Place,
+    rows: &'a [u8],
+    groups: &'a mut [u8],
+) -> impl Iterator<Item = Piece<'a>> {
+    const BYTES: usize = 1024 * 1024;
+    let format = place.format;
+    let row_bytes = place.k / format.block_len() * format.block_bytes();
+    let group_bytes = GROUP * row_bytes;
+    let len = (BYTES / group_bytes).max(1) * group_bytes;
+    let pieces = rows.chunks(len).zip(groups.chunks_mut(len)).enumerate();
+    pieces.map(move |(index, (rows, groups))| {
+        let range = index * len..index * len + rows.len();
+        Piece { matrix_id, format, row_bytes, range, rows, groups }
+    })
 }

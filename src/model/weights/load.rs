@@ -1,5 +1,6 @@
 //! Loading: every tensor copied, or converted, from its mapped file; in parallel.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -8,12 +9,12 @@ use super::{
     TensorError, TensorMap, WeightsError,
     names::Slot,
     quantization::Quantization,
-    quantize::{on_device, qtensor_from_floats, weight_from_bytes},
-    source::TensorSource,
+    quantize::{ggml_dtype, on_device, qtensor_from_floats, weight_from_bytes},
+    source::{Location, TensorSource},
 };
 use crate::format::gguf::GgmlType;
 use crate::model::config::ModelConfig;
-use crate::ops::{Device, Weight};
+use crate::ops::{Device, FileMatrix, Weight};
 
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
@@ -34,31 +35,64 @@ impl LoadOptions<'static> {
 
 /// Makes the tensors of all slots. `source` must have passed [`TensorSource::check`].
 ///
-/// The pages of a tensor are released when it has been copied, so that memory peaks near one copy.
+/// The pages of what has been copied are released, so that memory peaks near one copy.
 pub fn load(
     source: &TensorSource,
     config: &ModelConfig,
     slots: &[Slot],
     options: &LoadOptions<'_>,
 ) -> Result<TensorMap, WeightsError> {
-    let locations = slots
-        .iter()
-        .map(|slot| source.location(slot.name_in(source.naming())))
-        .collect::<Result<Vec<_>, _>>()?;
-    let total: u64 = locations.iter().map(|location| location.range.len() as u64).sum();
+    let tensors = slots.iter().map(|slot| {
+        let location = source.location(slot.name_in(source.naming()))?;
+        let dtype = loaded_dtype(slot, location.dtype, config, options)?;
+        Ok(Tensor { slot, location, dtype })
+    });
+    let tensors = tensors.collect::<Result<Vec<_>, TensorError>>()?;
+    let total: u64 = tensors.iter().map(|tensor| tensor.location.range.len() as u64).sum();
     let done = AtomicU64::new(0);
     (options.progress)(0, total);
-    let tensors = slots.par_iter().zip(&locations).map(|(slot, location)| {
-        let dtype = loaded_dtype(slot, location.dtype, config, options)?;
-        let bytes = source.bytes(location);
-        let tensor = make(bytes, location.dtype, dtype, slot, options.device)?;
-        source.release(location);
-        let len = location.range.len() as u64;
+    // What is done of a tensor, in bytes of it.
+    let release = |tensor: &Tensor<'_>, range: Range<usize>| {
+        source.release(tensor.location, range.clone());
+        let len = range.len() as u64;
         (options.progress)(done.fetch_add(len, Ordering::Relaxed) + len, total);
-        Ok((slot.name.clone(), tensor))
+    };
+    let (packed, others): (Vec<_>, Vec<_>) =
+        tensors.iter().partition(|tensor| tensor.is_packed(options.device));
+    let matrices: Vec<_> = packed
+        .iter()
+        .map(|tensor| FileMatrix {
+            bytes: source.bytes(tensor.location),
+            dtype: ggml_dtype(tensor.dtype),
+            dims: &tensor.slot.shape,
+        })
+        .collect();
+    let matrices = Weight::pack(&matrices, &|id, range| release(packed[id], range))?;
+    let others = others.into_par_iter().map(|tensor| {
+        let weight = make(source.bytes(tensor.location), tensor, options.device)?;
+        release(tensor, 0..tensor.location.range.len());
+        Ok((tensor.slot.name.clone(), weight))
     });
-    let tensors = tensors.collect::<Result<Vec<_>, WeightsError>>()?;
-    Ok(tensors.into_iter().collect())
+    let others = others.collect::<Result<Vec<_>, WeightsError>>()?;
+    let names = packed.iter().map(|tensor| tensor.slot.name.clone());
+    Ok(names.zip(matrices).chain(others).collect())
+}
+
+/// A tensor to be loaded.
+struct Tensor<'a> {
+    slot: &'a Slot,
+    location: &'a Location,
+    /// What it is to become.
+    dtype: GgmlType,
+}
+
+impl Tensor<'_> {
+    /// Whether it is packed as it is in the file.
+    fn is_packed(&self, device: &Device) -> bool {
+        device.is_cpu()
+            && self.dtype == self.location.dtype
+            && Weight::is_packed(ggml_dtype(self.dtype), &self.slot.shape)
+    }
 }
 
 fn loaded_dtype(
@@ -81,15 +115,10 @@ fn loaded_dtype(
     }
 }
 
-fn make(
-    bytes: &[u8],
-    found: GgmlType,
-    wanted: GgmlType,
-    slot: &Slot,
-    device: &Device,
-) -> Result<Weight, WeightsError> {
-    if found == wanted {
-        return weight_from_bytes(bytes, found, &slot.shape, device);
+fn make(bytes: &[u8], tensor: &Tensor<'_>, device: &Device) -> Result<Weight, WeightsError> {
+    let (found, shape) = (tensor.location.dtype, &tensor.slot.shape);
+    if found == tensor.dtype {
+        return weight_from_bytes(bytes, found, shape, device);
     }
-    on_device(qtensor_from_floats(bytes, found, wanted, &slot.shape)?, device)
+    on_device(qtensor_from_floats(bytes, found, tensor.dtype, shape)?, device)
 }

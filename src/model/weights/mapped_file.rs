@@ -43,10 +43,14 @@ impl MappedFile {
 
     /// Takes the pages of `range` out of this process; they are mapped again if they are read.
     pub(super) fn release(&self, range: Range<usize>) {
+        /// Linux maps the pages around one that is read, which brings back some that were released
+        /// with what lies before.
+        const AROUND: usize = 64 * 1024;
+        let start = range.start / AROUND * AROUND;
         // SAFETY: the mapping is shared, read-only and backed by a file, so a dropped page is read
         // back with the same content; concurrent readers of neighbouring tensors see no change.
         let advised = unsafe {
-            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, range.end - start)
         };
         if let Err(error) = advised {
             tracing::debug!(path = %self.path.display(), %error, "pages were not released");

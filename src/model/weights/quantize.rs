@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::WeightsError;
 use crate::format::gguf::GgmlType;
-use crate::ops::{Device, Weight};
+use crate::ops::{Device, FileMatrix, Weight};
 
 #[cfg(target_endian = "big")]
 compile_error!("weights are used as the files hold them, which is little-endian");
@@ -46,7 +46,12 @@ pub(in crate::model) fn weight_from_bytes(
         GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 => {
             on_device(qtensor_from_floats(bytes, dtype, dtype, dims)?, device)
         }
-        _ if Weight::is_packed(ggml, dims) => Ok(Weight::pack(bytes, ggml, dims)?),
+        _ if Weight::is_packed(ggml, dims) => {
+            let matrix = FileMatrix { bytes, dtype: ggml, dims };
+            let [weight] =
+                Weight::pack(&[matrix], &|_, _| {})?.try_into().expect("one for each matrix");
+            Ok(weight)
+        }
         _ => {
             let storage = QStorage::from_data(bytes.into(), &candle_core::Device::Cpu, ggml)?;
             on_device(QTensor::new(storage, dims)?, device)

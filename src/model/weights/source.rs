@@ -166,8 +166,10 @@ impl TensorSource {
         &self.files[location.file_id].bytes()[location.range.clone()]
     }
 
-    pub(super) fn release(&self, location: &Location) {
-        self.files[location.file_id].release(location.range.clone());
+    /// Lets go of the pages of some bytes of a tensor.
+    pub(super) fn release(&self, location: &Location, range: Range<usize>) {
+        let start = location.range.start;
+        self.files[location.file_id].release(start + range.start..start + range.end);
     }
 }
 
