@@ -1,6 +1,8 @@
 //! From a checkpoint on disk to a pipeline: weights, text, decoder, KV cache, engine.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -104,11 +106,16 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
     let started_at = Instant::now();
     let device = Device::open(options.device).map_err(LoadError::Device)?;
     let checkpoint = Checkpoint::open(options.path)?;
-    // Text first: it is quick, and there is no use in loading weights that nobody can talk to.
-    let mut text = text_assets(checkpoint.text())?;
+    // A vocabulary takes as long as a third of the weights, and does not share its work.
+    let (text, decoder) = thread::scope(|scope| {
+        let text = scope.spawn(|| text_assets(checkpoint.text()));
+        let decoder = decoder(&checkpoint, options, &device);
+        (text.join(), decoder)
+    });
+    let mut text = text.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let (decoder, weight_bytes) = decoder?;
     text.sampling = text.sampling.or(options.recommended_sampling);
     let draft = options.draft.map(|path| open_draft(path, options.path, &text)).transpose()?;
-    let (decoder, weight_bytes) = decoder(&checkpoint, options, &device)?;
     let mut configs = vec![decoder.config()];
     let draft_device = match draft {
         Some(_) => Device::open(options.device).map_err(LoadError::Device)?,

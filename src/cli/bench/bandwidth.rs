@@ -13,6 +13,11 @@ const PASSES: usize = 3;
 /// mapped for the occasion and given back to the system, not to the allocator.
 pub(super) fn measure(threads: usize) -> io::Result<f64> {
     let mut buffer = MmapMut::map_anon(BUFFER_BYTES)?;
+    // As weights are; reads from small pages are slower, and weights would seem to beat the memory.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = buffer.advise(memmap2::Advice::HugePage) {
+        tracing::debug!(%error, "bandwidth is measured in small pages");
+    }
     // Pages that were never written are all the same page of zeros.
     buffer.fill(1);
     let shares: Vec<&[u8]> = buffer.chunks(BUFFER_BYTES.div_ceil(threads)).collect();
