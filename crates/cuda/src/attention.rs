@@ -68,8 +68,8 @@ impl KvLayer {
         Ok(Self { keys, values, shape, dtype, id })
     }
 
-    /// Tells this layer from every other one that there was or will be. Its address does not: memory
-    /// that is freed is allocated again.
+    /// Tells this layer from every other one that there was or will be. Its address does not, since
+    /// memory that is freed is allocated again.
     pub fn id(&self) -> u64 {
         self.id
     }
