@@ -60,7 +60,8 @@ pub(super) fn is_star(character: char) -> bool {
 
 /// Stands between the parts of a word without being one.
 fn is_joiner(character: char) -> bool {
-    !(is_alphabetic(character) || character.is_numeric()) && !matches!(character, '\n' | '\r')
+    let is_line_end = matches!(character, '\n' | '\r');
+    !(is_alphabetic(character) || character.is_numeric() || is_line_end)
 }
 
 /// What a walk from one place found.
