@@ -163,7 +163,7 @@ fn predict(
                     num_logits: end - start,
                 }],
             };
-            let logits = model.forward(&input, &mut kv_cache)?;
+            let logits = model.forward(&input, &mut kv_cache)?.fetched()?;
             predictions.extend(judge(&logits, &window[start + 1..end + 1]).into_iter().map(Some));
             progress((end - start) as u64);
         }

@@ -1,5 +1,6 @@
 //! The engine without its thread: a step, and what may happen between two steps.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,12 +9,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::engine::batch::{LogitsUse, RowOutcome, ScheduledBatch, ScheduledSeq, StepEvents};
 use crate::engine::gate::Shared;
-use crate::engine::sampler::{Sampler, finite_max};
+use crate::engine::sampler::{Fetched, RowUse, Sampler, finite_max};
 use crate::engine::scheduler::Scheduler;
 use crate::engine::sequence::{CacheUse, Sequence, SequenceId};
 use crate::engine::speculation::{DraftModel, Drafter, Lookup};
 use crate::engine::{Draft, GenerationError, GenerationRequest, TokenConstraint, TokenEvent};
-use crate::model::{CausalLm, KvCache, Logits, ModelInput};
+use crate::model::{CausalLm, KvCache, Logits, ModelError, ModelInput};
 
 /// An accepted request and the way to its client.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ impl Core {
         self.batch.fill(self.scheduler.running(), &mut self.input);
         self.events.clear();
         let started_at = Instant::now();
-        match self.model.forward(&self.input, &mut self.kv_cache) {
+        match self.compute() {
             Ok(logits) => {
                 self.commit(&logits);
                 let num_rows = self.batch.num_rows();
@@ -137,21 +138,36 @@ impl Core {
         self.deliver();
     }
 
-    fn commit(&mut self, logits: &Logits) {
+    /// Logits of the step, and what of them is drawn from where they are on a device.
+    fn compute(&mut self) -> Result<StepLogits, ModelError> {
+        let logits = self.model.forward(&self.input, &mut self.kv_cache)?;
         let num_rows: usize = self.batch.seqs.iter().map(ScheduledSeq::num_logits).sum();
         assert_eq!(num_rows, logits.num_rows(), "the model answers the rows it was asked for");
+        let running = self.scheduler.running();
+        let uses = self.batch.seqs.iter().flat_map(|scheduled| {
+            let sequence = &running[scheduled.index];
+            let is_drawn = scheduled.logits == LogitsUse::Sample && sequence.draws_by_row_alone();
+            let first = sequence.num_generated_tokens();
+            (first..first + scheduled.num_logits()).map(move |index| match is_drawn {
+                true => RowUse::Draw(&sequence.sampling, index as u64),
+                false => RowUse::Other,
+            })
+        });
+        let fetched = Fetched::of(&logits, uses)?;
+        Ok(StepLogits { logits, fetched })
+    }
+
+    fn commit(&mut self, logits: &StepLogits) {
         let (sampler, allowed) = (&mut self.sampler, &mut self.allowed);
         self.scheduler.commit(&self.batch, &mut self.events, |row, wanted, sequence| {
-            let row = logits.row(row);
-            match wanted {
-                LogitsUse::Sample => {
-                    draw(sampler, allowed, sequence, row).unwrap_or_else(RowOutcome::Failed)
-                }
-                LogitsUse::Check | LogitsUse::None => match finite_max(row) {
-                    Some(_) => RowOutcome::Finite,
-                    None => RowOutcome::Failed(GenerationError::NotANumber),
+            let outcome = match wanted {
+                LogitsUse::Sample => draw(sampler, allowed, sequence, logits, row),
+                LogitsUse::Check | LogitsUse::None => match logits.is_finite(row) {
+                    true => Ok(RowOutcome::Finite),
+                    false => Err(GenerationError::NotANumber),
                 },
-            }
+            };
+            outcome.unwrap_or_else(RowOutcome::Failed)
         });
     }
 
@@ -219,20 +235,56 @@ impl Core {
     }
 }
 
+/// What the model answered.
+struct StepLogits {
+    logits: Logits,
+    fetched: Fetched,
+}
+
+impl StepLogits {
+    fn is_finite(&self, row: usize) -> bool {
+        match self.fetched.is_finite(row) {
+            Some(is_finite) => is_finite,
+            None => finite_max(self.logits.row(row)).is_some(),
+        }
+    }
+
+    fn row(&self, row: usize) -> Result<Cow<'_, [f32]>, GenerationError> {
+        let Some(distant) = self.logits.as_distant() else {
+            return Ok(self.logits.row(row).into());
+        };
+        let values = distant.rows(row..row + 1);
+        values.map(Cow::Owned).map_err(|error| GenerationError::Model(error.to_string()))
+    }
+}
+
 /// The next token of a sequence. `allowed` is a buffer.
 fn draw(
     sampler: &mut Sampler,
     allowed: &mut Vec<u32>,
     sequence: &mut Sequence,
-    row: &[f32],
+    logits: &StepLogits,
+    row: usize,
 ) -> Result<RowOutcome, GenerationError> {
     let allowed = sequence.write_allowed(allowed)?.then_some(allowed.as_slice());
     let index = sequence.num_generated_tokens() as u64;
     let (params, history) = (&sequence.sampling, sequence.tokens());
-    let drawn = sampler.sample(row, allowed, params, history, index);
+    if logits.fetched.is_finite(row) == Some(false) {
+        return Err(GenerationError::NotANumber);
+    }
+    if sequence.draws_by_row_alone() {
+        let (fetched, vocab_size) = ((&logits.fetched, row), logits.logits.vocab_size());
+        if let Some(token) = sampler.sample_fetched(fetched, vocab_size, params, index) {
+            let settled = sequence.settle(token)?;
+            return Ok(settled.map_or(RowOutcome::Ended, |token| RowOutcome::Sampled(token, None)));
+        }
+    }
+    let row = logits.row(row)?;
+    let drawn = sampler.sample(&row, allowed, params, history, index);
     let Some(token) = sequence.settle(drawn.ok_or(GenerationError::NotANumber)?)? else {
         return Ok(RowOutcome::Ended);
     };
-    let logprobs = sequence.logprobs.map(|num_top| Box::new(sampler.logprobs(row, token, num_top)));
+    let logprobs =
+        sequence.logprobs.map(|num_top| Box::new(sampler.logprobs(&row, token, num_top)));
     Ok(RowOutcome::Sampled(token, logprobs))
 }

@@ -274,6 +274,13 @@ impl Sequence {
         })
     }
 
+    /// Whether nothing but [`SamplingParams`] and the row decide what is drawn, and nobody asks how
+    /// likely it was.
+    pub(super) fn draws_by_row_alone(&self) -> bool {
+        let has_penalty = self.sampling.repetition_penalty != 1.0;
+        self.constraint.is_none() && self.logprobs.is_none() && !has_penalty
+    }
+
     /// A constraint holds from the end of the reasoning part, or from the start without one.
     fn is_constrained(&self) -> bool {
         let is_open = self.reasoning.as_ref().is_some_and(|it| it.state == ReasoningState::Open);

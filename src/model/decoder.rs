@@ -87,8 +87,7 @@ impl CausalLm for Decoder {
         let seqs = paged_seqs(input);
         let wanted: Vec<u32> = input.logits_rows().map(|row| row as u32).collect();
         let step = self.step(input, seqs, &wanted, kv_cache)?;
-        let values = step.run(|| self.compute(&step, kv_cache))?;
-        Ok(Logits::new(values, self.config.vocab_size))
+        Ok(step.run(self.config.vocab_size, || self.compute(&step, kv_cache))?)
     }
 }
 

@@ -31,31 +31,9 @@ impl ModelInput {
         self.token_ids.len()
     }
 
-    /// Rows whose logits are wanted, in the order in which [`Logits`] holds them.
+    /// Rows whose logits are wanted, in the order in which [`Logits`](crate::model::Logits) holds
+    /// them.
     pub fn logits_rows(&self) -> impl Iterator<Item = usize> {
         self.seqs.iter().flat_map(|seq| seq.rows.end - seq.num_logits..seq.rows.end)
-    }
-}
-
-/// Logits of the wanted rows, one after the other.
-#[derive(Debug, Clone)]
-pub struct Logits {
-    values: Vec<f32>,
-    vocab_size: usize,
-}
-
-impl Logits {
-    /// Panics unless `values` is a whole number of rows.
-    pub fn new(values: Vec<f32>, vocab_size: usize) -> Self {
-        assert!(vocab_size > 0 && values.len().is_multiple_of(vocab_size));
-        Self { values, vocab_size }
-    }
-
-    pub fn num_rows(&self) -> usize {
-        self.values.len() / self.vocab_size
-    }
-
-    pub fn row(&self, index: usize) -> &[f32] {
-        &self.values[index * self.vocab_size..(index + 1) * self.vocab_size]
     }
 }

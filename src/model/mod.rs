@@ -21,11 +21,11 @@ use crate::model::weights::TensorError;
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use decoder::Decoder;
-pub use input::{BlockId, Logits, ModelInput, SeqInput};
+pub use input::{BlockId, ModelInput, SeqInput};
 pub use kv_cache::{KvCache, KvCacheConfig, KvDtype};
 pub use warm_up::warm_up;
 
-pub use crate::ops::{Device, DeviceChoice};
+pub use crate::ops::{Device, DeviceChoice, DistantLogits, LOGITS_BLOCK, Logits, WeighRow};
 
 /// A causal language model over a paged KV cache.
 ///

@@ -12,6 +12,7 @@ use cuda::{Batch, BatchSeq, BatchSpec, CudaError, Float, Rotations, Session, Wei
 
 use super::device::{Ceilings, KvLayer, Rows};
 use super::linear::{Embedding, Linear};
+use super::logits::{DistantLogits, LOGITS_BLOCK, Logits, WeighRow};
 use super::rows::RmsNorm;
 use super::step::{Projections, StepSpec};
 
@@ -91,7 +92,7 @@ pub struct CudaStep<'a> {
 }
 
 impl CudaStep<'_> {
-    fn session(&self) -> &Session {
+    fn session(&self) -> &Arc<Session> {
         &self.decoder.session
     }
 
@@ -100,7 +101,7 @@ impl CudaStep<'_> {
         self.decoder.dtype(self.batch.num_rows())
     }
 
-    pub(super) fn run(&self, work: impl Fn() -> Result<Rows>) -> Result<Vec<f32>> {
+    pub(super) fn run(&self, vocab_size: usize, work: impl Fn() -> Result<Rows>) -> Result<Logits> {
         let work = || match work() {
             Ok(Rows::Cuda(rows)) => Ok(rows),
             Ok(Rows::Cpu(_)) => unreachable!("rows are where the step is"),
@@ -108,7 +109,8 @@ impl CudaStep<'_> {
         };
         // SAFETY: the session is this decoder's alone, so `work` is its one computation; the id is
         // that of a layer which is borrowed here, and a cache's layers live as long as each other.
-        unsafe { self.session().compute(&self.batch, self.first.id(), work) }.map_err(Error::wrap)
+        let logits = unsafe { self.session().compute(&self.batch, self.first.id(), work) };
+        Ok(Logits::distant(Box::new(logits.map_err(Error::wrap)?), vocab_size))
     }
 
     pub(super) fn wants_nothing(&self) -> bool {
@@ -181,6 +183,35 @@ impl CudaStep<'_> {
             .and_then(|()| session.attention(&query, &self.batch, kv, self.dtype()))
             .map(Rows::Cuda)
             .map_err(Error::wrap)
+    }
+}
+
+const _: () = assert!(cuda::LOGITS_BLOCK == LOGITS_BLOCK, "both sides count in the same blocks");
+
+impl DistantLogits for cuda::Logits {
+    fn num_rows(&self) -> usize {
+        self.num_rows()
+    }
+
+    fn maxima(&self, row: usize) -> &[f32] {
+        self.maxima(row)
+    }
+
+    fn weigh(&self, rows: &[WeighRow]) -> Result<Vec<f32>> {
+        let of = |it: &WeighRow| {
+            let WeighRow { row, max, inverse_temperature, least } = *it;
+            cuda::WeighRow { row, max, inverse_temperature, least }
+        };
+        self.weigh(&rows.iter().map(of).collect::<Vec<_>>()).map_err(Error::wrap)
+    }
+
+    fn blocks(&self, blocks: &[(usize, usize)]) -> Result<Vec<f32>> {
+        let of = |&(row, block): &(usize, usize)| cuda::LogitsBlock { row, block };
+        self.blocks(&blocks.iter().map(of).collect::<Vec<_>>()).map_err(Error::wrap)
+    }
+
+    fn rows(&self, rows: std::ops::Range<usize>) -> Result<Vec<f32>> {
+        self.rows(rows).map_err(Error::wrap)
     }
 }
 

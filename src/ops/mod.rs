@@ -8,6 +8,7 @@ mod attention;
 mod cuda;
 mod device;
 mod linear;
+mod logits;
 mod packed;
 mod pages;
 mod parallel;
@@ -28,6 +29,7 @@ pub use kernels::{
 /// Of keys and values.
 pub const Q8_0_BLOCK_BYTES: usize = kernels::BlockFormat::Q8_0.block_bytes();
 pub use linear::{Embedding, Linear};
+pub use logits::{DistantLogits, LOGITS_BLOCK, Logits, WeighRow};
 pub use parallel::num_threads;
 pub use profile::{OperationTime, profiled};
 pub use rows::{RmsNorm, Rotation, add_rows, apply_rope, silu_mul};

@@ -12,6 +12,7 @@ use super::attention::{PagedBatch, paged_attention, write_kv};
 use super::cuda::CudaStep;
 use super::device::{KvLayer, Rows};
 use super::linear::{Embedding, Linear};
+use super::logits::Logits;
 use super::rows::{RmsNorm, Rotation, add_rows, apply_rope};
 
 /// The rows of a step and where they belong.
@@ -55,18 +56,19 @@ pub struct Projections<'a> {
 }
 
 impl Step<'_> {
-    /// Elements of the rows that `work` makes: those that are wanted, one after the other.
-    pub fn run(&self, work: impl Fn() -> Result<Rows>) -> Result<Vec<f32>> {
+    /// The rows that `work` makes: those that are wanted, `[num_wanted, vocab_size]`.
+    pub fn run(&self, vocab_size: usize, work: impl Fn() -> Result<Rows>) -> Result<Logits> {
         match self {
             Self::Cpu(step) => {
                 let rows = work()?;
-                match step.wanted {
-                    [] => Ok(Vec::new()),
-                    _ => cpu(&rows).flatten_all()?.to_vec1(),
-                }
+                let values = match step.wanted {
+                    [] => Vec::new(),
+                    _ => cpu(&rows).flatten_all()?.to_vec1()?,
+                };
+                Ok(Logits::new(values, vocab_size))
             }
             #[cfg(feature = "cuda")]
-            Self::Cuda(step) => step.run(work),
+            Self::Cuda(step) => step.run(vocab_size, work),
         }
     }
 

@@ -1,4 +1,5 @@
 // Every kernel, as one translation unit.
 #include "attention.cuh"
 #include "linear.cuh"
+#include "logits.cuh"
 #include "rows.cuh"

@@ -86,6 +86,11 @@ DEVICE float to_float(half_t value) { return __half2float(value); }
 DEVICE float to_float(bf16_t value) {
     return __uint_as_float(static_cast<uint32_t>(__bfloat16_as_ushort(value)) << 16);
 }
+// Rounded on their own: nvcc would make one operation of a product and a sum.
+DEVICE float times(float a, float b) { return __fmul_rn(a, b); }
+DEVICE float plus(float a, float b) { return __fadd_rn(a, b); }
+DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
+DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 DEVICE void from_float(float value, half_t& out) { out = __float2half_rn(value); }
 DEVICE void from_float(float value, bf16_t& out) { out = __float2bfloat16_rn(value); }
 

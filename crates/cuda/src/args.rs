@@ -40,6 +40,9 @@ args! {
     RmsNormArgs { x: u64, delta: u64, weight: u64, ids: u64, out: u64, k: i32, eps: f32 }
     AddArgs { x: u64, other: u64, len: i64, period: i64 }
     SiluMulArgs { gate: u64, up: u64, out: u64, len: i64 }
+    BlockMaximaArgs { logits: u64, maxima: u64, width: i32, num_blocks: i32 }
+    WeighArgs { logits: u64, rows: u64, weights: u64, width: i32, num_blocks: i32 }
+    CopyBlocksArgs { logits: u64, blocks: u64, out: u64, width: i32, num_blocks: i32 }
     RopeWriteArgs {
         queries: u64,
         keys: u64,

@@ -1,9 +1,6 @@
 //! What a step's kernels read beside weights and activations: ids, positions, slots, block tables.
 
-use cudarc::driver::sys;
-
-use crate::driver::check;
-use crate::memory::{Buffer, Pinned};
+use crate::memory::Upload;
 use crate::session::Session;
 use crate::{CudaError, Result};
 
@@ -92,7 +89,7 @@ impl GraphKey {
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
     words: Vec<i32>,
-    buffers: Option<(Pinned, Buffer)>,
+    upload: Upload,
 }
 
 impl Batch {
@@ -119,32 +116,17 @@ impl Batch {
         check_spec(spec)?;
         let mut metadata =
             session.metadata.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Metadata { words, buffers } = &mut *metadata;
+        let Metadata { words, upload } = &mut *metadata;
         words.clear();
         let layout = Layout::write(spec, session, words);
-        let bytes = words.len() * 4;
-        if buffers.as_ref().is_none_or(|(pinned, _)| pinned.bytes().len() < bytes) {
-            let room = bytes.next_power_of_two().max(1 << 16);
-            *buffers =
-                Some((Pinned::new(&session.driver, room)?, Buffer::new(&session.driver, room)?));
-        }
-        let (pinned, buffer) = buffers.as_mut().expect("made above");
-        for (to, word) in pinned.bytes_mut().as_chunks_mut::<4>().0.iter_mut().zip(&*words) {
-            *to = word.to_le_bytes();
-        }
-        session.driver.bind()?;
-        let (from, stream) = (pinned.as_mut_ptr(), session.driver.stream());
-        // SAFETY: both are at least as long; the pinned memory is changed next when the step that
-        // is begun here has been waited for.
-        let result = unsafe { sys::cuMemcpyHtoDAsync_v2(buffer.address(), from, bytes, stream) };
-        check(result, "cuMemcpyHtoDAsync")?;
+        let base = upload.begin(&session.driver, words)?;
         let limits = Limits {
             block_size: spec.block_size,
             num_blocks: spec.num_blocks,
             vocab_size: spec.vocab_size,
             num_positions: spec.num_positions,
         };
-        Ok(layout.at(buffer.address(), spec.wanted.len(), limits))
+        Ok(layout.at(base, spec.wanted.len(), limits))
     }
 }
 

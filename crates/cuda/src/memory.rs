@@ -5,6 +5,7 @@
 //! requests in the same order get the same addresses, which captured work relies on.
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys;
@@ -16,6 +17,7 @@ use crate::{CudaError, Result};
 const ALIGNMENT: usize = 512;
 /// The least that the pool takes of the driver at a time.
 const CHUNK_BYTES: usize = 16 << 20;
+const UPLOAD_BYTES_MIN: usize = 1 << 16;
 
 /// Bytes that stay where they are until they are dropped.
 #[derive(Debug)]
@@ -120,10 +122,40 @@ impl Drop for Pinned {
     }
 }
 
+/// Words that kernels read, copied by the GPU itself.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
+    buffers: Option<(Pinned, Buffer)>,
+}
+
+impl Upload {
+    /// Begins to copy `words`, and returns where they will be. Waits for nothing: callers have
+    /// waited for whatever reads the words before.
+    pub(crate) fn begin(&mut self, driver: &Arc<Driver>, words: &[i32]) -> Result<u64> {
+        let bytes = words.len() * 4;
+        if self.buffers.as_ref().is_none_or(|(pinned, _)| pinned.bytes().len() < bytes) {
+            let room = bytes.next_power_of_two().max(UPLOAD_BYTES_MIN);
+            self.buffers = Some((Pinned::new(driver, room)?, Buffer::new(driver, room)?));
+        }
+        let (pinned, buffer) = self.buffers.as_mut().expect("made above");
+        for (to, word) in pinned.bytes_mut().as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *to = word.to_le_bytes();
+        }
+        driver.bind()?;
+        let (from, stream) = (pinned.as_mut_ptr(), driver.stream());
+        // SAFETY: both are at least as long, and stay as they are until callers have waited.
+        let result = unsafe { sys::cuMemcpyHtoDAsync_v2(buffer.address(), from, bytes, stream) };
+        check(result, "cuMemcpyHtoDAsync")?;
+        Ok(buffer.address())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Pool {
     driver: Arc<Driver>,
     chunks: Mutex<Vec<Chunk>>,
+    /// Whoever took memory may have written over what was given back.
+    num_takes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -145,11 +177,23 @@ pub(crate) struct Scratch {
 
 impl Pool {
     pub(crate) fn new(driver: &Arc<Driver>) -> Arc<Self> {
-        Arc::new(Self { driver: Arc::clone(driver), chunks: Mutex::default() })
+        let (driver, chunks) = (Arc::clone(driver), Mutex::default());
+        Arc::new(Self { driver, chunks, num_takes: AtomicU64::new(0) })
+    }
+
+    /// How often memory was taken. While it stays, what was given back holds what it held.
+    pub(crate) fn num_takes(&self) -> u64 {
+        self.num_takes.load(Ordering::Relaxed)
+    }
+
+    /// A replay takes what its capture took.
+    pub(crate) fn note_replay(&self) {
+        self.num_takes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Scratch> {
         let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
+        self.num_takes.fetch_add(1, Ordering::Relaxed);
         let mut chunks = self.chunks();
         let found = chunks.iter_mut().enumerate().find_map(|(chunk, entry)| {
             let (address, start) = (entry.buffer.address(), take_first(&mut entry.free, bytes)?);

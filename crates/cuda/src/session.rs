@@ -10,6 +10,7 @@ use cudarc::driver::sys;
 use crate::batch::{Batch, GraphKey, Metadata};
 use crate::blas::Blas;
 use crate::driver::{Driver, Graph, check};
+use crate::logits::{Answers, Logits, Output};
 use crate::memory::{Buffer, Pinned, Pool};
 use crate::rows::Rows;
 use crate::{Float, Result};
@@ -21,6 +22,7 @@ pub struct Session {
     pub(crate) blas: Blas,
     pub(crate) metadata: Mutex<Metadata>,
     results: Mutex<Option<Pinned>>,
+    pub(crate) answers: Mutex<Answers>,
     graphs: Mutex<HashMap<GraphKey, DecodeGraph>>,
 }
 
@@ -39,7 +41,7 @@ enum DecodeGraph {
     Seen,
     Captured {
         graph: Graph,
-        output: Rows,
+        output: Output,
     },
     /// It could not be captured.
     Refused,
@@ -54,6 +56,7 @@ impl Session {
             blas: Blas::new(&driver)?,
             metadata: Mutex::default(),
             results: Mutex::default(),
+            answers: Mutex::default(),
             graphs: Mutex::default(),
             driver,
         }))
@@ -80,6 +83,7 @@ impl Session {
     }
 
     /// Computes a step: `work` makes the rows whose elements are wanted, `[batch.num_wanted(), n]`.
+    /// Returns when it is done.
     ///
     /// A decode step is captured the second time that one of its size comes, and replayed from then
     /// on without calling `work`.
@@ -89,14 +93,34 @@ impl Session {
     /// All calls of one session pass a `work` that does the same with the same weights, and calls
     /// with the same `cache_id` do it with the same cache, which lives.
     pub unsafe fn compute(
-        &self,
+        self: &Arc<Self>,
         batch: &Batch,
         cache_id: u64,
         work: impl Fn() -> Result<Rows>,
-    ) -> Result<Vec<f32>> {
-        let Some(key) = batch.graph_key(cache_id) else {
-            return self.download(&work()?, batch.num_wanted());
+    ) -> Result<Logits> {
+        let num_wanted = batch.num_wanted();
+        let step = || Output::new(self, &work()?, num_wanted > 0);
+        // SAFETY: the caller's.
+        let output = match unsafe { self.launch_step(batch.graph_key(cache_id), &step) } {
+            Ok(output) => output,
+            Err(error) => {
+                // What was launched before the error still reads the metadata of this step.
+                self.driver.synchronize()?;
+                return Err(error);
+            }
         };
+        Logits::new(self, output, num_wanted)
+    }
+
+    /// # Safety
+    ///
+    /// As of [`Self::compute`].
+    unsafe fn launch_step(
+        &self,
+        key: Option<GraphKey>,
+        step: &impl Fn() -> Result<Output>,
+    ) -> Result<Output> {
+        let Some(key) = key else { return step() };
         let mut graphs = self.graphs();
         match graphs.get(&key) {
             None => {
@@ -105,7 +129,7 @@ impl Session {
                 graphs.insert(key, DecodeGraph::Seen);
             }
             Some(DecodeGraph::Seen) => {
-                let made = self.capture(&work);
+                let made = self.capture(step);
                 let made = made.map_or(DecodeGraph::Refused, |(graph, output)| {
                     DecodeGraph::Captured { graph, output }
                 });
@@ -114,17 +138,18 @@ impl Session {
             Some(DecodeGraph::Captured { .. } | DecodeGraph::Refused) => {}
         }
         if let Some(DecodeGraph::Captured { graph, output }) = graphs.get(&key) {
+            self.pool.note_replay();
             // SAFETY: the pool keeps its memory, and the caller says the same of all else.
             unsafe { self.driver.replay(graph) }?;
-            return self.download(output, batch.num_wanted());
+            return Ok(*output);
         }
         drop(graphs);
-        self.download(&work()?, batch.num_wanted())
+        step()
     }
 
-    fn capture(&self, work: &impl Fn() -> Result<Rows>) -> Result<(Graph, Rows)> {
+    fn capture(&self, step: &impl Fn() -> Result<Output>) -> Result<(Graph, Output)> {
         self.driver.begin_capture()?;
-        let output = work();
+        let output = step();
         let graph = self.driver.end_capture();
         Ok((graph?, output?))
     }
@@ -143,8 +168,13 @@ impl Session {
     pub fn download(&self, rows: &Rows, num_rows: usize) -> Result<Vec<f32>> {
         assert!(rows.dtype() == Float::F32 && num_rows <= rows.num_rows());
         let len = num_rows * rows.width();
+        self.read_floats(rows.address(), len)
+    }
+
+    /// Waits for all work, and then copies `len` floats from `address` on.
+    pub(crate) fn read_floats(&self, address: u64, len: usize) -> Result<Vec<f32>> {
         let mut values = vec![0f32; len];
-        self.read(rows.address(), len * 4, |bytes| {
+        self.read(address, len * 4, |bytes| {
             for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *value = f32::from_le_bytes(*bytes);
             }
@@ -153,7 +183,7 @@ impl Session {
     }
 
     /// Waits for all work, and then has `bytes` bytes from `address` on looked at.
-    pub(crate) fn read(&self, address: u64, bytes: usize, look: impl FnOnce(&[u8])) -> Result<()> {
+    fn read(&self, address: u64, bytes: usize, look: impl FnOnce(&[u8])) -> Result<()> {
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         if results.as_ref().is_none_or(|results| results.bytes().len() < bytes) {
             *results = Some(Pinned::new(&self.driver, bytes.next_power_of_two())?);

@@ -28,6 +28,19 @@ static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
 
+static inline float times(float a, float b) { return a * b; }
+static inline float plus(float a, float b) { return a + b; }
+static inline uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+static inline float float_of(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 struct half_t { uint16_t bits; };
 struct bf16_t { uint16_t bits; };
 float to_float(half_t value);

@@ -9,6 +9,9 @@
 //! is flat. Loops over whole blocks have no branches, so that they become vector instructions.
 
 mod candidates;
+mod distant;
+#[cfg(test)]
+mod distant_tests;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -18,6 +21,7 @@ use crate::engine::{SamplingParams, SubmitError, TokenLogprobs};
 use candidates::Draw;
 use weights::{Weights, blocks};
 
+pub(super) use distant::{Fetched, RowUse};
 pub(super) use weights::finite_max;
 
 impl SamplingParams {
@@ -42,7 +46,7 @@ impl SamplingParams {
 /// Draws tokens. Holds buffers only: the result depends on nothing but the arguments.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
-    /// The row after penalties and without what is not allowed.
+    /// The row after penalties and without what is not allowed, or what is here of a distant one.
     adjusted: Vec<f32>,
     draw: Draw,
 }
@@ -85,6 +89,21 @@ impl Sampler {
             }
         }
         Some(self.draw.draw(&self.adjusted, max, params, index))
+    }
+
+    /// As [`Self::sample`] without penalties and constraint, from what is here of a row of numbers
+    /// that is on a device. `None` if the draw reads more of it.
+    pub(super) fn sample_fetched(
+        &mut self,
+        (fetched, row): (&Fetched, usize),
+        vocab_size: usize,
+        params: &SamplingParams,
+        index: u64,
+    ) -> Option<u32> {
+        // What is not fetched is not read, whatever it is.
+        self.adjusted.resize(vocab_size, f32::NAN);
+        let max = fetched.load(row, &mut self.draw, &mut self.adjusted)?;
+        self.draw.draw_of_known(&self.adjusted, max, params, index)
     }
 
     /// How likely `token` was in a row of finite logits, and the `num_top` most likely ones.

@@ -1,6 +1,7 @@
 //! Passes over all logits of a row, in loops that become vector instructions.
 
 use crate::engine::SamplingParams;
+use crate::model::LOGITS_BLOCK;
 
 /// Tokens less likely than `e^-27.7 = 2^-40` times the most likely one are never drawn. Even 2^18
 /// of them together would be less than the rounding of one probability in `f32`.
@@ -8,7 +9,7 @@ pub(super) const NEGLIGIBLE_NATS: f32 = 27.7;
 
 /// Logits of a block. Large enough that the list of blocks is short, small enough that a few likely
 /// tokens do not have all logits read again.
-const BLOCK_LEN: usize = 256;
+const BLOCK_LEN: usize = LOGITS_BLOCK;
 
 /// Independent accumulators of a loop.
 const LANES: usize = 8;
@@ -56,6 +57,11 @@ impl Weights {
         // A temperature next to 0 has no inverse; the largest number does what it would.
         let inverse_temperature = (1.0 / params.temperature).min(f32::MAX);
         Self { max, inverse_temperature, min: params.min_p }
+    }
+
+    /// The least logit of tokens at most so much less likely than the most likely one.
+    pub(super) fn least_within(&self, nats: f32) -> f32 {
+        self.max - nats / self.inverse_temperature
     }
 
     /// The logarithm of the weight, before what is too small is taken off.

@@ -196,7 +196,7 @@ impl DraftModel {
     fn pass(&mut self, seats: &mut Vec<Seat>, step: &mut GuessStep<'_>) -> Result<(), ModelError> {
         let started_at = Instant::now();
         self.fill(seats, step);
-        let logits = self.model.forward(&self.input, &mut self.kv_cache)?;
+        let logits = self.model.forward(&self.input, &mut self.kv_cache)?.fetched()?;
         let mut row = 0;
         seats.retain_mut(|seat| {
             row += 1;

@@ -150,7 +150,7 @@ impl Model {
             let num_logits = token_ids.len();
             input.seqs.push(SeqInput { rows, context_len, block_table, num_logits });
         }
-        let logits = self.decoder.forward(&input, &mut self.kv_cache)?;
+        let logits = self.decoder.forward(&input, &mut self.kv_cache)?.fetched()?;
         Ok((0..logits.num_rows()).map(|row| logits.row(row).to_vec()).collect())
     }
 

@@ -10,6 +10,8 @@
     reason = "a test's helpers fail and speak as the test does"
 )]
 
+mod sampling;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -231,7 +233,7 @@ fn input(parts: &[Part<'_>]) -> ModelInput {
 }
 
 fn run(decoder: &mut Decoder, cache: &mut KvCache, parts: &[Part<'_>]) -> Vec<Vec<f32>> {
-    let logits = decoder.forward(&input(parts), cache).unwrap();
+    let logits = decoder.forward(&input(parts), cache).unwrap().fetched().unwrap();
     (0..logits.num_rows()).map(|row| logits.row(row).to_vec()).collect()
 }
 
@@ -385,7 +387,7 @@ fn tokens_positions_and_blocks_that_are_not_there_fail_the_step_and_no_other() {
     let mut decoder = decoder(&config, GgmlDType::F32, &device, None);
     let mut cache = kv_cache(&config, KvDtype::F16, &device);
     let good = input(&[(0, &[1], 0)]);
-    let expected = decoder.forward(&good, &mut cache).unwrap().row(0).to_vec();
+    let expected = decoder.forward(&good, &mut cache).unwrap().fetched().unwrap().row(0).to_vec();
     let mut bad_token = good.clone();
     bad_token.token_ids[0] = VOCAB_SIZE as u32;
     let mut bad_position = good.clone();
@@ -395,7 +397,7 @@ fn tokens_positions_and_blocks_that_are_not_there_fail_the_step_and_no_other() {
     for (input, what) in [(bad_token, "token"), (bad_position, "position"), (bad_block, "block")] {
         assert!(decoder.forward(&input, &mut cache).is_err(), "{what}");
     }
-    assert_eq!(decoder.forward(&good, &mut cache).unwrap().row(0), expected);
+    assert_eq!(decoder.forward(&good, &mut cache).unwrap().fetched().unwrap().row(0), expected);
 }
 
 #[test]
