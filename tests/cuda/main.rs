@@ -10,6 +10,7 @@
     reason = "a test's helpers fail and speak as the test does"
 )]
 
+mod engine;
 mod sampling;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -336,6 +337,19 @@ static float element(const void* matrix, int type, int64_t index) {
     return to_float(static_cast<const bf16_t*>(matrix)[index]);
 }
 
+// A column-major matrix as `count` lines of `k`: its columns, or its rows.
+static std::vector<float> elements(Pointer matrix, const Layout& is, uint64_t count, uint64_t k,
+                                   bool columns) {
+    std::vector<float> lines(count * k);
+    for (uint64_t line = 0; line < count; line++)
+        for (uint64_t i = 0; i < k; i++) {
+            int64_t index = columns ? int64_t(line) * is.stride + int64_t(i)
+                                    : int64_t(i) * is.stride + int64_t(line);
+            lines[line * k + i] = element(at(matrix), is.type, index);
+        }
+    return lines;
+}
+
 // d = alpha op(a) op(b), column-major; `beta` is 0 in all that the program asks for.
 int cublasLtMatmul(void*, Descriptor* descriptor, const float* alpha, Pointer a, Layout* a_layout,
                    Pointer b, Layout* b_layout, const float* beta, Pointer, Layout*, Pointer d,
@@ -353,18 +367,24 @@ int cublasLtMatmul(void*, Descriptor* descriptor, const float* alpha, Pointer a,
     if (!fits) return 7;
     float by = *alpha;
     enqueue(stream, [=] {
-        for (uint64_t column = 0; column < d_is.columns; column++)
-            for (uint64_t row = 0; row < d_is.rows; row++) {
-                float sum = 0;
-                for (uint64_t i = 0; i < k; i++) {
-                    int64_t left = a_turned ? int64_t(row) * a_is.stride + int64_t(i)
-                                            : int64_t(i) * a_is.stride + int64_t(row);
-                    int64_t right = b_turned ? int64_t(i) * b_is.stride + int64_t(column)
-                                             : int64_t(column) * b_is.stride + int64_t(i);
-                    sum += element(at(a), a_is.type, left) * element(at(b), b_is.type, right);
+        // As [rows, k] and [columns, k], and four sums at a time, each in its order.
+        std::vector<float> left = elements(a, a_is, d_is.rows, k, a_turned);
+        std::vector<float> right = elements(b, b_is, d_is.columns, k, !b_turned);
+        const uint64_t SUMS = 4;
+        for (uint64_t row = 0; row < d_is.rows; row++)
+            for (uint64_t first = 0; first < d_is.columns; first += SUMS) {
+                uint64_t count = std::min(SUMS, d_is.columns - first);
+                float sums[SUMS] = {};
+                const float* columns[SUMS];
+                for (uint64_t c = 0; c < SUMS; c++)
+                    columns[c] = &right[(first + (c < count ? c : 0)) * k];
+                for (uint64_t i = 0; i < k; i++)
+                    for (uint64_t c = 0; c < SUMS; c++)
+                        sums[c] += left[row * k + i] * columns[c][i];
+                for (uint64_t c = 0; c < count; c++) {
+                    int64_t to = int64_t(first + c) * d_is.stride + int64_t(row);
+                    reinterpret_cast<float*>(d)[to] = by * sums[c];
                 }
-                reinterpret_cast<float*>(d)[int64_t(column) * d_is.stride + int64_t(row)] =
-                    by * sum;
             }
     });
     return SUCCESS;
