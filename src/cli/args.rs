@@ -220,7 +220,7 @@ impl Cli {
             CommandArgs::Serve(args) => Command::Serve(Box::new(args.into_command(&self.global)?)),
             CommandArgs::Chat(args) => Command::Chat(Box::new(args.into_options()?)),
             CommandArgs::Bench(args) => Command::Bench(args.into_options()?),
-            CommandArgs::GpuCheck(args) => Command::GpuCheck(args.into_options()),
+            CommandArgs::GpuCheck(args) => Command::GpuCheck(args.into_options()?),
             CommandArgs::Eval(args) => Command::Eval(args.into_command()?),
             CommandArgs::Models(args) => Command::Models(args.into_command()?),
             CommandArgs::Keys(args) => Command::Keys(args.into_command(&self.global)?),

@@ -104,7 +104,15 @@ fn token_ids(checkpoint: &Checkpoint, path: &Path) -> Result<Vec<u32>> {
     let limit = TOKENIZED_TEXT_BYTES_MAX;
     ensure!(bytes <= limit as u64, "{}: the text has {bytes} bytes, the limit is {limit}", file());
     let text = fs::read_to_string(path).with_context(file)?;
-    let tokenizer = match checkpoint.text() {
+    let tokenizer = tokenizer_of(checkpoint)?;
+    let mut token_ids: Vec<u32> = tokenizer.bos_id().into_iter().collect();
+    token_ids.extend(tokenizer.encode(&text)?);
+    ensure!(token_ids.len() >= 2, "{}: the text has fewer than two tokens", file());
+    Ok(token_ids)
+}
+
+pub(super) fn tokenizer_of(checkpoint: &Checkpoint) -> anyhow::Result<Arc<Tokenizer>> {
+    Ok(match checkpoint.text() {
         TextSource::Gguf(metadata) => Arc::new(Tokenizer::from_gguf(metadata)?),
         TextSource::HuggingFace(files) => {
             let files = HfFiles {
@@ -115,11 +123,7 @@ fn token_ids(checkpoint: &Checkpoint, path: &Path) -> Result<Vec<u32>> {
             };
             TextAssets::from_hf(&files)?.tokenizer
         }
-    };
-    let mut token_ids: Vec<u32> = tokenizer.bos_id().into_iter().collect();
-    token_ids.extend(tokenizer.encode(&text)?);
-    ensure!(token_ids.len() >= 2, "{}: the text has fewer than two tokens", file());
-    Ok(token_ids)
+    })
 }
 
 /// Rows of a step. Their logits, 150,000 floats a row in the largest vocabularies, take 37 MiB.

@@ -65,7 +65,7 @@ fn execute(command: Command, hub: Hub) -> anyhow::Result<Ended> {
         Command::Serve(options) => serve(*options, hub).map(|()| Ended::Whole),
         Command::Chat(options) => chat::run(*options, &hub),
         Command::Bench(options) => bench::run(&options, &hub).map(|()| Ended::Whole),
-        Command::GpuCheck(options) => bench::gpu_check::run(&options).map(|()| Ended::Whole),
+        Command::GpuCheck(options) => bench::gpu_check::run(&options, &hub).map(|()| Ended::Whole),
         Command::Eval(options) => eval::run(&options.located(&hub)?).map(|()| Ended::Whole),
         Command::Models(command) => models::run(command, &hub).map(|()| Ended::Whole),
         Command::Keys(command) => keys::run(command).map(|()| Ended::Whole),

@@ -11,6 +11,7 @@
 )]
 
 mod engine;
+mod gpu_check;
 mod sampling;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

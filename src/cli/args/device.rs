@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::args::groups::model_source;
 use crate::cli::args::values;
 use crate::cli::bench::gpu_check::{GpuCheckOptions, SHAPES};
 use crate::ops::DeviceChoice;
@@ -34,6 +35,13 @@ pub(super) struct GpuMemoryArgs {
 pub(super) struct GpuCheckArgs {
     #[command(flatten)]
     device: DeviceArgs,
+    /// A checkpoint to compare as well, by id, file or directory: what it makes of a hundred
+    /// prompts on the CPU, with its weights as 32-bit floats, and on the GPU
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Compare little, and measure a small made-up shape only: tries the check itself
+    #[arg(long)]
+    quick: bool,
     /// Catalogue models whose shapes are measured, with random weights; none: compare only
     #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = SHAPES)]
     shapes: Vec<String>,
@@ -43,9 +51,14 @@ pub(super) struct GpuCheckArgs {
 }
 
 impl GpuCheckArgs {
-    pub(super) fn into_options(self) -> GpuCheckOptions {
-        let shapes = self.shapes.into_iter().filter(|id| id != "none").collect();
-        GpuCheckOptions { device: self.device.device, shapes, json: self.json }
+    pub(super) fn into_options(self) -> Result<GpuCheckOptions, clap::Error> {
+        Ok(GpuCheckOptions {
+            device: self.device.device,
+            model: self.model.map(|model| model_source("--model", &model)).transpose()?,
+            shapes: self.shapes.into_iter().filter(|id| id != "none").collect(),
+            quick: self.quick,
+            json: self.json,
+        })
     }
 }
 

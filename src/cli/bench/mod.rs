@@ -134,7 +134,11 @@ fn measured(options: &BenchOptions, hub: &Hub) -> anyhow::Result<Report> {
     let started_at = Instant::now();
     let mut model = match (&options.model, path) {
         (BenchModel::Checkpoint(model), Some(path)) => open(model, &path, &device)?,
-        (BenchModel::Synthetic(synthetic), _) => synthesize(synthetic, &device)?,
+        (BenchModel::Synthetic(synthetic), _) => {
+            let (id, config) = (&synthetic.model.id, models::config_of(synthetic.model)?);
+            let made = Synthetic::new(config, synthetic.quantization, synthetic.seed)?;
+            synthesize(id, synthetic.quantization, &made, &device)?
+        }
         (BenchModel::Checkpoint(_), None) => unreachable!("a checkpoint has been located"),
     };
     let weight_bytes = model.tensors.num_bytes() as u64;
@@ -146,8 +150,9 @@ fn measured(options: &BenchOptions, hub: &Hub) -> anyhow::Result<Report> {
     let batch_max = largest(&options.batches);
     let mut runner = Runner::new(Box::new(decoder), kv_cache, batch_max, rows_max, seed);
     let mut peak = Peak::default();
-    let target = Target { options, config: &model.config, read_bytes, ceilings };
-    let rows = measure(&target, &mut runner, &mut peak)?;
+    let (repeats, profile) = (options.repeats, options.profile);
+    let target = Target { repeats, profile, config: &model.config, read_bytes, ceilings };
+    let rows = measure(options, &target, &mut runner, &mut peak)?;
     peak.sample();
     Ok(Report {
         model: model.name,
@@ -168,7 +173,8 @@ fn measured(options: &BenchOptions, hub: &Hub) -> anyhow::Result<Report> {
 
 /// What every row is measured by.
 struct Target<'a> {
-    options: &'a BenchOptions,
+    repeats: usize,
+    profile: bool,
     config: &'a ModelConfig,
     /// Of weights, in a step.
     read_bytes: u64,
@@ -199,23 +205,26 @@ fn open(options: &ModelOptions, path: &std::path::Path, device: &Device) -> anyh
     })
 }
 
-fn synthesize(options: &SyntheticModel, device: &Device) -> anyhow::Result<Model> {
-    let config = models::config_of(options.model)?;
-    let synthetic = Synthetic::new(config.clone(), options.quantization, options.seed)?;
+fn synthesize(
+    id: &str,
+    quantization: Quantization,
+    synthetic: &Synthetic,
+    device: &Device,
+) -> anyhow::Result<Model> {
     let needed = synthetic.num_bytes();
     if let Some(available) = available_memory(device)?.filter(|available| *available < needed) {
         let (needed, available) = (report::bytes(needed), report::bytes(available));
-        bail!("{} needs {needed} of memory, but {available} are available", options.model.id);
+        bail!("{id} needs {needed} of memory, but {available} are available");
     }
     let bar = progress::bytes("making up", needed);
     let tensors = synthetic.tensor_map(device, &|done, _| bar.set_position(done))?;
     bar.finish_and_clear();
     Ok(Model {
-        name: format!("{} (random weights)", options.model.id),
+        name: format!("{id} (random weights)"),
         tensors,
-        config,
+        config: synthetic.config().clone(),
         num_parameters: None,
-        quantization: options.quantization.to_string(),
+        quantization: quantization.to_string(),
     })
 }
 
@@ -260,8 +269,12 @@ fn available_memory(device: &Device) -> anyhow::Result<Option<u64>> {
     Ok(device.free_bytes()?.or_else(machine::available_memory))
 }
 
-fn measure(target: &Target<'_>, runner: &mut Runner, peak: &mut Peak) -> anyhow::Result<Vec<Row>> {
-    let options = target.options;
+fn measure(
+    options: &BenchOptions,
+    target: &Target<'_>,
+    runner: &mut Runner,
+    peak: &mut Peak,
+) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &batch in &options.batches {
         for &depth in &options.depths {
@@ -285,7 +298,6 @@ fn row(
     workload: Workload,
     peak: &mut Peak,
 ) -> anyhow::Result<Row> {
-    let options = target.options;
     runner.warm_up(workload)?;
     let mut row = Row {
         workload,
@@ -295,7 +307,7 @@ fn row(
         operations: target.ceilings.map(|_| workload.operations(target.config)),
         profile: None,
     };
-    for _ in 0..options.repeats {
+    for _ in 0..target.repeats {
         row.seconds.push(runner.run(workload)?.as_secs_f64());
         if let Workload::Decode { .. } = workload {
             row.bandwidths.push(match target.ceilings {
@@ -306,7 +318,7 @@ fn row(
             });
         }
     }
-    if options.profile {
+    if target.profile {
         let (total, operations) = profiled(|| runner.run(workload));
         row.profile = Some(Profile { total: total?, operations });
     }

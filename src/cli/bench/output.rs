@@ -58,11 +58,14 @@ impl Figures {
         Some(self.reached? / self.available?)
     }
 
+    fn matrix_share(&self) -> Option<f64> {
+        Some(self.computed? / self.computable?)
+    }
+
     /// Of the memory's bandwidth or of the matrix units' rate, whichever is nearer: on a roofline
     /// that one is the limit.
     fn share(&self) -> Option<f64> {
-        let matrices = self.computed.zip(self.computable).map(|(computed, most)| computed / most);
-        [self.memory_share(), matrices].into_iter().flatten().reduce(f64::max)
+        [self.memory_share(), self.matrix_share()].into_iter().flatten().reduce(f64::max)
     }
 }
 
@@ -220,18 +223,20 @@ pub(super) fn gpu_line(row: &Row, ceilings: Ceilings) -> String {
             Workload::Prefill { .. } => 1.0,
             Workload::Decode { .. } => work.tokens() as f64,
         };
+    let share = figures.share().unwrap_or(0.0);
     format!(
-        "{:7} batch {:3}, depth {:4}, {:4} tokens: {:9.2} ms, {:9.1} tokens/s, {:6.0} GB/s, \
-         {:5.0} TFLOP/s, {:3.0} % of the roofline\n",
+        "{:7} batch {:3}, depth {:4}, {:4} tokens: {:9.3} ms of {:9.3}, {:9.1} tokens/s, \
+         {:6.0} GB/s, {:5.1} TFLOP/s, {:3.0} % of the roofline\n",
         figures.test,
         work.batch(),
         work.depth(),
         work.tokens(),
         milliseconds,
+        milliseconds * share,
         figures.median,
         figures.reached.unwrap_or(0.0) / 1e9,
         figures.computed.unwrap_or(0.0) / 1e12,
-        figures.share().unwrap_or(0.0) * 100.0,
+        share * 100.0,
     )
 }
 
@@ -249,7 +254,11 @@ pub(super) fn row_json(row: &Row, ceilings: Option<Ceilings>) -> Value {
         "operations_per_s": figures.computed,
         "matrix_operations_per_s": figures.computable,
         "memory_share": figures.memory_share(),
+        "matrix_share": figures.matrix_share(),
         "roofline_share": figures.share(),
+        "roofline_s": figures.share().map(|share| share * median(&row.seconds)),
+        "step_bytes": row.step_bytes,
+        "operations": row.operations,
         "seconds": row.seconds,
         "profile": row.profile.as_ref().map(profile_json),
     })

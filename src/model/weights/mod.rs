@@ -12,6 +12,7 @@ mod source;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
+use candle_core::quantized::{GgmlDType, QTensor};
 use thiserror::Error;
 
 use crate::format::{
@@ -88,9 +89,17 @@ impl TensorMap {
         self.0.get(name).map(|tensor| tensor.num_bytes())
     }
 
+    /// All tensors with their elements as `f32`, on the CPU.
+    pub fn into_floats(self) -> Result<Self, WeightsError> {
+        let float = |(name, tensor): (String, Arc<Weight>)| {
+            let elements = tensor.dequantize()?;
+            Ok((name, Weight::new(QTensor::quantize(&elements, GgmlDType::F32)?)?))
+        };
+        self.0.into_iter().map(float).collect()
+    }
+
     /// Types of the matrices still held.
-    #[cfg(feature = "cuda")]
-    pub fn matrix_types(&self) -> impl Iterator<Item = candle_core::quantized::GgmlDType> {
+    pub fn matrix_types(&self) -> impl Iterator<Item = GgmlDType> {
         let matrices = self.0.values().filter(|tensor| tensor.dims().len() == 2);
         matrices.map(|tensor| tensor.dtype())
     }

@@ -1,9 +1,14 @@
 //! `outcrop gpu-check`: whether a GPU computes what the CPU computes, and then how fast.
 //!
 //! It needs neither network nor files: models are made up, small ones to compare with the CPU, and
-//! ones of the exact shapes that people run to measure.
+//! ones of the exact shapes that people run to measure. A checkpoint that is there can be compared
+//! as well.
 
+mod check;
+mod checkpoint;
 mod correctness;
+mod pair;
+mod tolerance;
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,21 +16,28 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::cli::{bench, report};
-use crate::hub;
+use crate::cli::{bench, load::ModelSource, models, report};
+use crate::hub::{self, Hub};
 use crate::limits::KV_BLOCK_SIZE;
 use crate::model::{
-    Decoder, Device, DeviceChoice, KvCache, KvCacheConfig, KvDtype, weights::Quantization,
+    CausalLm, Decoder, Device, DeviceChoice, KvCache, KvCacheConfig, KvDtype, ModelConfig,
+    config::Architecture, synthetic::Synthetic, weights::Quantization,
 };
+use crate::ops::Ceilings;
 
+use self::check::Check;
 use super::runner::{Runner, Workload};
-use super::{BenchModel, BenchOptions, SyntheticModel, Target, output, synthesize};
+use super::{Target, output, synthesize};
 
 #[derive(Debug)]
 pub(in crate::cli) struct GpuCheckOptions {
     pub device: DeviceChoice,
+    /// A checkpoint that is compared, beside models that are made up.
+    pub model: Option<ModelSource>,
     /// Catalogue ids of the shapes to measure; none only compares.
     pub shapes: Vec<String>,
+    /// Few texts, and a small shape in place of `shapes`: tries the check, and measures nothing.
+    pub quick: bool,
     /// Where the figures go as JSON.
     pub json: Option<PathBuf>,
 }
@@ -35,35 +47,103 @@ pub(in crate::cli) const SHAPES: &str = "deepseek-r1-distill-qwen-1.5b,deepseek-
                                          deepseek-r1-distill-llama-8b,deepseek-r1-distill-qwen-14b";
 
 const QUANTIZATIONS: [Quantization; 2] = [Quantization::Bf16, Quantization::Q4KM];
-const PROMPTS: [usize; 5] = [512, 1024, 2048, 4096, 8192];
-const BATCHES: [usize; 4] = [1, 8, 32, 128];
-const DEPTHS: [usize; 3] = [0, 2048, 8192];
-const STEPS: usize = 64;
 
-pub(in crate::cli) fn run(options: &GpuCheckOptions) -> anyhow::Result<()> {
+/// How much is compared.
+#[derive(Debug, Clone, Copy)]
+struct Texts {
+    architectures: &'static [Architecture],
+    /// Where a made-up prompt is cut into chunks and steps; it ends at the last.
+    chunks: &'static [usize],
+    /// Texts that are written, each of so many tokens, and so many in a step.
+    num: usize,
+    tokens: usize,
+    side_by_side: usize,
+}
+
+impl Texts {
+    const FULL: Self = Self {
+        architectures: &[Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3],
+        chunks: &[0, 100, 103, 135, 136, 137, 138, 320],
+        num: 100,
+        tokens: 64,
+        side_by_side: 20,
+    };
+    const QUICK: Self = Self {
+        architectures: &[Architecture::Qwen2],
+        chunks: &[0, 34, 37, 38, 39, 40],
+        num: 4,
+        tokens: 4,
+        side_by_side: 4,
+    };
+}
+
+/// What is measured of a shape.
+#[derive(Debug)]
+struct Plan {
+    prompts: &'static [usize],
+    batches: &'static [usize],
+    depths: &'static [usize],
+    steps: usize,
+    repeats: usize,
+    /// As a prompt is read alone, and not beside steps that wait for it.
+    max_num_batched_tokens: usize,
+}
+
+impl Plan {
+    const FULL: Self = Self {
+        prompts: &[512, 1024, 2048, 4096, 8192],
+        batches: &[1, 8, 32, 128],
+        depths: &[0, 2048, 8192],
+        steps: 64,
+        repeats: 5,
+        max_num_batched_tokens: 8192,
+    };
+    const QUICK: Self = Self {
+        prompts: &[8, 20],
+        batches: &[1, 3],
+        depths: &[0, 10],
+        steps: 3,
+        repeats: 2,
+        max_num_batched_tokens: 16,
+    };
+
+    /// Prompts alone, and steps of every batch at every depth.
+    fn measurements(&self) -> Vec<(usize, usize, Vec<Workload>)> {
+        let prompt = |&tokens: &usize| Workload::Prefill { batch: 1, depth: 0, tokens };
+        let mut all = vec![(1, 0, self.prompts.iter().map(prompt).collect())];
+        for &batch in self.batches {
+            for &depth in self.depths {
+                let workload = Workload::Decode { batch, depth, tokens: self.steps };
+                all.push((batch, depth, vec![workload]));
+            }
+        }
+        all
+    }
+}
+
+pub(in crate::cli) fn run(options: &GpuCheckOptions, hub: &Hub) -> anyhow::Result<()> {
     let device = Device::open(options.device).context("cannot compute on that device")?;
     ensure!(!device.is_cpu(), "gpu-check needs a GPU: --device cuda");
     report::print(&format!("{}\n", device.name()))?;
-    let checks = correctness::checks(options.device, &|check| {
-        let verdict = if check.has_passed() { "passed" } else { "FAILED" };
-        let (name, found, allowed) = (&check.name, check.found, check.allowed());
-        report::print(&format!("{verdict}  {name}: {found:.5} ({allowed})\n"))
-    })?;
+    let checks = checks(options, hub)?;
+    let has_passed = checks.iter().all(Check::has_passed);
     let mut measured = Vec::new();
-    let mut value = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "device": device.name(),
-        "checks": checks.iter().map(correctness::Check::json).collect::<Vec<_>>(),
-    });
-    let has_passed = checks.iter().all(correctness::Check::has_passed);
     if has_passed {
-        for id in &options.shapes {
+        let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
+        for (id, config) in shapes(options)? {
             for quantization in QUANTIZATIONS {
-                measured.push(measure(id, quantization, options.device)?);
+                let synthetic = Synthetic::new(config.clone(), quantization, 0)?;
+                measured.push(measure(&id, quantization, &synthetic, options.device, &plan)?);
             }
         }
     }
-    value["measured"] = measured.into();
+    let value = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "device": device.name(),
+        "quick": options.quick,
+        "checks": checks.iter().map(Check::json).collect::<Vec<_>>(),
+        "measured": measured,
+    });
     if let Some(path) = &options.json {
         fs::write(path, format!("{value:#}\n"))
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -74,9 +154,48 @@ pub(in crate::cli) fn run(options: &GpuCheckOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// All comparisons, printed as they come.
+fn checks(options: &GpuCheckOptions, hub: &Hub) -> anyhow::Result<Vec<Check>> {
+    let texts = if options.quick { Texts::QUICK } else { Texts::FULL };
+    let mut checks = Vec::new();
+    let mut tell = |check: Check| {
+        let verdict = if check.has_passed() { "passed" } else { "FAILED" };
+        let (name, found, allowed) = (&check.name, check.found, check.allowed());
+        report::print(&format!("{verdict}  {name}: {found:.5} ({allowed})\n"))?;
+        checks.push(check);
+        Ok(())
+    };
+    correctness::checks(options.device, texts, &mut tell)?;
+    if let Some(model) = &options.model {
+        let (path, name) = (model.locate(hub)?, model.name());
+        checkpoint::checks(&path, &name, options.device, texts, &mut tell)
+            .with_context(|| format!("checking {name}"))?;
+    }
+    Ok(checks)
+}
+
+/// Names and configurations of what is measured.
+fn shapes(options: &GpuCheckOptions) -> anyhow::Result<Vec<(String, ModelConfig)>> {
+    if options.quick {
+        let small = options.shapes.first().map(|_| "a small shape".to_owned());
+        let config = correctness::config(Architecture::Qwen2);
+        return Ok(small.map(|name| (name, config)).into_iter().collect());
+    }
+    let shape = |id: &String| {
+        let model = hub::find(id).map_err(anyhow::Error::from)?;
+        Ok((id.clone(), models::config_of(model)?))
+    };
+    options.shapes.iter().map(shape).collect()
+}
+
 /// All figures of one shape, printed as they come.
-fn measure(id: &str, quantization: Quantization, choice: DeviceChoice) -> anyhow::Result<Value> {
-    let model = hub::find(id).map_err(anyhow::Error::from)?;
+fn measure(
+    id: &str,
+    quantization: Quantization,
+    synthetic: &Synthetic,
+    choice: DeviceChoice,
+    plan: &Plan,
+) -> anyhow::Result<Value> {
     let device = Device::open(choice)?;
     let ceilings = device.ceilings()?.context("a GPU has ceilings")?;
     report::print(&format!(
@@ -84,81 +203,62 @@ fn measure(id: &str, quantization: Quantization, choice: DeviceChoice) -> anyhow
         ceilings.copy_bytes_per_s / 1e9,
         ceilings.operations_per_s / 1e12
     ))?;
-    let synthetic = SyntheticModel { model, quantization, seed: 0 };
-    let mut made = match synthesize(&synthetic, &device) {
+    let mut value = json!({
+        "model": id,
+        "quantization": quantization.to_string(),
+        "copy_bytes_per_s": ceilings.copy_bytes_per_s,
+        "operations_per_s": ceilings.operations_per_s,
+    });
+    let mut made = match synthesize(id, quantization, synthetic, &device) {
         Ok(made) => made,
-        Err(error) => return skipped(id, quantization, &error),
+        Err(error) => {
+            report::print(&format!("skipped: {error:#}\n"))?;
+            value["skipped"] = format!("{error:#}").into();
+            return Ok(value);
+        }
     };
     let read_bytes = made.tensors.num_bytes() as u64 - bench::unread_bytes(&made);
+    value["weight_bytes"] = made.tensors.num_bytes().into();
     let decoder = Decoder::new(made.config.clone(), &mut made.tensors)?;
-    let options = bench_options(synthetic, choice);
-    let target =
-        Target { options: &options, config: &made.config, read_bytes, ceilings: Some(ceilings) };
-    let mut model: Box<dyn crate::model::CausalLm> = Box::new(decoder);
+    let target = Target {
+        repeats: plan.repeats,
+        profile: false,
+        config: &made.config,
+        read_bytes,
+        ceilings: Some(ceilings),
+    };
+    value["rows"] = rows(Box::new(decoder), (&device, ceilings), &target, plan)?.into();
+    Ok(value)
+}
+
+fn rows(
+    mut model: Box<dyn CausalLm>,
+    (device, ceilings): (&Device, Ceilings),
+    target: &Target<'_>,
+    plan: &Plan,
+) -> anyhow::Result<Vec<Value>> {
     let mut rows = Vec::new();
-    for (batch, depth, workloads) in plan() {
+    for (batch, depth, workloads) in plan.measurements() {
         let longest = workloads.iter().map(|w| w.depth() + w.tokens()).max().unwrap_or(0);
-        let mut kv = KvCacheConfig::for_budget(&made.config, KvDtype::F16, KV_BLOCK_SIZE, 0);
+        let mut kv = KvCacheConfig::for_budget(target.config, KvDtype::F16, KV_BLOCK_SIZE, 0);
         kv.num_blocks = longest.div_ceil(KV_BLOCK_SIZE) * batch;
-        let cache = match KvCache::new(kv, &device) {
+        let cache = match KvCache::new(kv, device) {
             Ok(cache) => cache,
             Err(error) => {
                 report::print(&format!("batch {batch}, depth {depth}: skipped, {error}\n"))?;
+                let why = error.to_string();
+                rows.push(json!({ "batch": batch, "depth": depth, "skipped": why }));
                 continue;
             }
         };
-        let mut runner = Runner::new(model, cache, batch, options.max_num_batched_tokens, 0);
+        let mut runner = Runner::new(model, cache, batch, plan.max_num_batched_tokens, 0);
         runner.fill_context(batch, depth)?;
         for workload in workloads {
-            let row = bench::row(&target, &mut runner, workload, &mut super::Peak::default())?;
+            let row = bench::row(target, &mut runner, workload, &mut super::Peak::default())?;
             report::print(&output::gpu_line(&row, ceilings))?;
             rows.push(output::row_json(&row, Some(ceilings)));
         }
         model = runner.into_model();
     }
-    Ok(json!({
-        "model": id,
-        "quantization": quantization.to_string(),
-        "copy_bytes_per_s": ceilings.copy_bytes_per_s,
-        "operations_per_s": ceilings.operations_per_s,
-        "rows": rows,
-    }))
-}
-
-fn skipped(id: &str, quantization: Quantization, error: &anyhow::Error) -> anyhow::Result<Value> {
-    report::print(&format!("skipped: {error:#}\n"))?;
-    Ok(json!({
-        "model": id,
-        "quantization": quantization.to_string(),
-        "skipped": format!("{error:#}"),
-    }))
-}
-
-/// Prompts alone, and steps of every batch at every depth.
-fn plan() -> Vec<(usize, usize, Vec<Workload>)> {
-    let prompt = |tokens| Workload::Prefill { batch: 1, depth: 0, tokens };
-    let mut plan = vec![(1, 0, PROMPTS.map(prompt).to_vec())];
-    for batch in BATCHES {
-        for depth in DEPTHS {
-            plan.push((batch, depth, vec![Workload::Decode { batch, depth, tokens: STEPS }]));
-        }
-    }
-    plan
-}
-
-fn bench_options(model: SyntheticModel, device: DeviceChoice) -> BenchOptions {
-    BenchOptions {
-        model: BenchModel::Synthetic(model),
-        prompt_tokens: Vec::new(),
-        generate: Vec::new(),
-        depths: Vec::new(),
-        batches: Vec::new(),
-        repeats: 5,
-        profile: false,
-        max_num_batched_tokens: 8192,
-        device,
-        kv_cache_dtype: KvDtype::F16,
-        seed: 0,
-        format: report::Format::Table,
-    }
+    Ok(rows)
 }
