@@ -203,6 +203,13 @@ pub const MAX_TOKENS_DEFAULT: usize = 32_768;
 /// Tokens of a block of the KV cache: small enough to waste little at the end of a sequence and to
 /// share short prefixes, large enough that attention reads whole cache lines.
 pub const KV_BLOCK_SIZE: usize = 16;
+/// Rows of a step where nobody says how many. A CPU computes a few hundred at its full rate, and
+/// more would keep the sequences beside a long prompt waiting.
+pub const ROWS_PER_STEP_CPU: usize = 512;
+/// A GPU reads a weight in the time of 200 to 300 products with it (its matrix units' rate over its
+/// memory's bandwidth, in 16 bits), and has tiles of 128 by 128 or more for all of its 40 to 132
+/// multiprocessors at four times that, where a matrix has a few thousand rows.
+pub const ROWS_PER_STEP_GPU: usize = 2048;
 
 // ---- api ----
 

@@ -68,6 +68,8 @@ pub(super) struct EngineOptions {
     /// Guesses what the model will write.
     pub draft: Option<ModelSource>,
     pub config: EngineConfig,
+    /// In place of the configuration's; `None`: what suits the device.
+    pub max_num_batched_tokens: Option<usize>,
     pub kv_cache_dtype: KvDtype,
     /// Of all models together. `None`: [`KV_CACHE_SHARE`] of the memory that the weights leave.
     pub kv_cache_bytes: Option<u64>,
@@ -149,6 +151,7 @@ fn load_one(
         kv_budget,
         device: engine.device,
         engine: &engine.config,
+        max_num_batched_tokens: engine.max_num_batched_tokens,
         recommended_sampling: model.source.recommended_sampling(),
         progress: &|done, total| {
             bar.set_length(total);

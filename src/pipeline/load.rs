@@ -33,6 +33,8 @@ pub struct LoadOptions<'a> {
     pub device: DeviceChoice,
     /// Limits beyond what model and cache can hold are lowered.
     pub engine: &'a EngineConfig,
+    /// In place of the engine's; `None`: what suits the device.
+    pub max_num_batched_tokens: Option<usize>,
     /// What the model's makers recommend, for a checkpoint whose files do not say it.
     pub recommended_sampling: SamplingDefaults,
     /// Told how many bytes of the weights are loaded, and of how many, for the model and then for
@@ -105,6 +107,8 @@ pub enum LoadError {
 pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
     let started_at = Instant::now();
     let device = Device::open(options.device).map_err(LoadError::Device)?;
+    let engine = engine_config(options, &device);
+    let options = &LoadOptions { engine: &engine, ..*options };
     let checkpoint = Checkpoint::open(options.path)?;
     // A vocabulary takes as long as a third of the weights, and does not share its work.
     let (text, decoder) = thread::scope(|scope| {
@@ -141,6 +145,15 @@ pub fn load(options: &LoadOptions<'_>) -> Result<Loaded, LoadError> {
         device: device.name(),
     };
     Ok(Loaded { pipeline: Pipeline::new(text, engine), facts })
+}
+
+fn engine_config(options: &LoadOptions<'_>, device: &Device) -> EngineConfig {
+    let usual = match device.is_cpu() {
+        true => limits::ROWS_PER_STEP_CPU,
+        false => limits::ROWS_PER_STEP_GPU,
+    };
+    let max_num_batched_tokens = options.max_num_batched_tokens.unwrap_or(usual);
+    EngineConfig { max_num_batched_tokens, ..options.engine.clone() }
 }
 
 fn text_assets(source: &TextSource) -> Result<TextAssets, AssetsError> {

@@ -16,7 +16,7 @@ use crate::cli::{
 };
 use crate::engine::{EngineConfig, Speculation};
 use crate::hub;
-use crate::limits::{REPETITION_PENALTY_MAX, REPETITION_PENALTY_MIN};
+use crate::limits::{REPETITION_PENALTY_MAX, REPETITION_PENALTY_MIN, ROWS_PER_STEP_CPU};
 use crate::model::{KvDtype, weights::Quantization};
 use crate::pipeline::SamplingOverrides;
 
@@ -92,12 +92,12 @@ pub(super) struct EngineArgs {
         value_parser = values::count
     )]
     max_num_seqs: usize,
-    /// Rows of one step; longer prompts are read in chunks
+    /// Rows of one step; longer prompts are read in chunks [default: 512, on a GPU 2048]
     #[arg(
-        long, env = "OUTCROP_MAX_NUM_BATCHED_TOKENS", value_name = "N", default_value = "512",
+        long, env = "OUTCROP_MAX_NUM_BATCHED_TOKENS", value_name = "N",
         value_parser = values::count
     )]
-    max_num_batched_tokens: usize,
+    max_num_batched_tokens: Option<usize>,
     /// Requests that may wait while all sequences are taken; further ones are throttled
     #[arg(
         long, env = "OUTCROP_MAX_QUEUED_REQUESTS", value_name = "N", default_value = "256",
@@ -151,11 +151,13 @@ impl EngineArgs {
         }
         Ok(EngineOptions {
             draft: draft.map(|draft| model_source("--draft", draft)).transpose()?,
+            max_num_batched_tokens: self.max_num_batched_tokens,
             config: EngineConfig {
                 // The engine lowers it to what model and cache hold.
                 max_model_len: self.max_model_len.unwrap_or(usize::MAX),
                 max_num_seqs: self.max_num_seqs,
-                max_num_batched_tokens: self.max_num_batched_tokens,
+                // What suits the device, where nothing else was asked for.
+                max_num_batched_tokens: ROWS_PER_STEP_CPU,
                 queued_requests_max: self.max_queued_requests,
                 queued_tokens_max: self.max_queued_tokens,
                 prefix_cache: !self.no_prefix_cache,
