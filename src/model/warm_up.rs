@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::limits::KV_BLOCK_SIZE;
 use crate::model::{
-    CausalLm, Device, KvCache, KvCacheConfig, KvDtype, ModelError, ModelInput, SeqInput,
+    CausalLm, Device, KvCache, KvCacheConfig, KvDtype, ModelError, ModelInput, SeqInput, WeighRow,
 };
 
 /// Computes a prompt of `num_rows` tokens and a step of `num_seqs` sequences, over a cache that is
@@ -44,6 +44,12 @@ pub fn warm_up(
         positions: vec![0; num_seqs],
         seqs: (0..num_seqs).map(seq).collect(),
     };
-    model.forward(&step, &mut kv_cache)?;
+    let logits = model.forward(&step, &mut kv_cache)?;
+    if let Some(distant) = logits.as_distant() {
+        // What draws are read through is allocated as it is first used.
+        let (row, max, inverse_temperature, least) = (0, 0.0, 1.0, 0.0);
+        distant.weigh(&[WeighRow { row, max, inverse_temperature, least }])?;
+        distant.blocks(&[(0, 0)])?;
+    }
     Ok(())
 }
