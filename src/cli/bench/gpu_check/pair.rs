@@ -95,8 +95,8 @@ pub(super) fn same_texts(
     Ok(same as f64 / prompts.len() as f64)
 }
 
-/// The share of prompts behind which `found` writes what `expected` finds likeliest, token by token,
-/// or as near to it as `tolerance` lets two logits of a row be off. Models that are made up write
+/// The share of prompts behind which `found` writes what `expected` finds likeliest, token by
+/// token, or as near to it as `tolerance` lets two logits of a row be off. Models that are made up write
 /// many tokens that are hardly likelier than the next, so two texts of theirs soon part at one.
 pub(super) fn likeliest_texts(
     (found, expected): (&mut Model, &mut Model),
