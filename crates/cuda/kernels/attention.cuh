@@ -241,6 +241,12 @@ template <class T, int D> DEVICE void attention_prefill(const AttentionArgs& arg
     }
 }
 
+// Positions of a split: whole tiles, so that the last splits may have none.
+DEVICE int split_len(const AttentionSeq& seq, const AttentionArgs& args) {
+    int tiles = (seq.context_len + TILE - 1) / TILE;
+    return (tiles + args.num_splits - 1) / args.num_splits * TILE;
+}
+
 // A block for a tile of 16 rows, a KV head and a part of the context: warps share the positions.
 template <class T, int D> DEVICE void attention_decode(const AttentionArgs& args) {
     T* keys = reinterpret_cast<T*>(shared_memory());
@@ -250,10 +256,9 @@ template <class T, int D> DEVICE void attention_decode(const AttentionArgs& args
     const int32_t* table = args.tables + seq.table_start;
     int kv_head = blockIdx.y, split = blockIdx.z;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    // Splits are whole tiles, and those behind the context are empty.
-    int tiles = (seq.context_len + TILE - 1) / TILE;
-    int share = (tiles + args.num_splits - 1) / args.num_splits * TILE;
-    int begin = split * share;
+    int share = split_len(seq, args), begin = split * share;
+    // Nobody looks at what is behind the context.
+    if (split > 0 && begin >= seq.context_len) return;
     int stop = begin + share < seq.context_len ? begin + share : seq.context_len;
     WarpRows<T, D> rows;
     rows.begin(args, seq, kv_head, tile.first);
@@ -329,15 +334,19 @@ template <int D> DEVICE void attention_merge(const AttentionArgs& args) {
     int64_t part_len = int64_t(ROWS) * (D + 2);
     int64_t tile_kv = int64_t(blockIdx.x) * args.num_kv_heads + kv_head;
     const float* parts = args.partials + tile_kv * args.num_splits * part_len;
+    int share = split_len(seq, args);
+    int num_splits = share == 0 ? 1 : (seq.context_len + share - 1) / share;
     float best = -INFINITY;
-    for (int split = 0; split < args.num_splits; split++)
+#pragma unroll 8
+    for (int split = 0; split < num_splits; split++)
         best = fmaxf(best, parts[split * part_len + ROWS * D + local]);
     float base = best == -INFINITY ? 0.0f : best;
     int64_t row = seq.first_row + m / group, head = kv_head * group + m % group;
     int64_t at = (row * args.num_heads + head) * D;
     for (int i = threadIdx.x; i < D; i += blockDim.x) {
         float sum = 0, weight = 0;
-        for (int split = 0; split < args.num_splits; split++) {
+#pragma unroll 8
+        for (int split = 0; split < num_splits; split++) {
             const float* part = parts + split * part_len;
             float shrink = exp2f(part[ROWS * D + local] - base);
             sum += part[local * D + i] * shrink;

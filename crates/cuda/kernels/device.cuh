@@ -90,6 +90,14 @@ DEVICE float to_float(bf16_t value) {
 DEVICE float times(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float plus(float a, float b) { return __fadd_rn(a, b); }
 DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
+// One permutation makes a byte the last bits of 2^23, where other ways shift, mask and convert.
+DEVICE float two_to_23_and_byte(uint32_t word, int index) {
+    return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7440 | index));
+}
+// The same of a byte below 128, as the first bits behind those of 128.
+DEVICE float byte_and_128(uint32_t word, int index) {
+    return __uint_as_float(__byte_perm(word, 0x43000000, 0x7044 | index << 8));
+}
 DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 DEVICE void from_float(float value, half_t& out) { out = __float2half_rn(value); }
 DEVICE void from_float(float value, bf16_t& out) { out = __float2bfloat16_rn(value); }
@@ -102,6 +110,10 @@ DEVICE void from_float(float value, bf16_t& out) { out = __float2bfloat16_rn(val
 
 DEVICE float to_float(float value) { return value; }
 DEVICE void from_float(float value, float& out) { out = value; }
+
+DEVICE float float_of_byte(uint32_t word, int index) {
+    return two_to_23_and_byte(word, index) - 8388608.0f;
+}
 
 template <class T> DEVICE T rounded(float value) {
     T out;

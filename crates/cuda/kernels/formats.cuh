@@ -21,6 +21,17 @@ DEVICE uint32_t word_at(const uint8_t* bytes) {
 
 DEVICE uint32_t byte_of(uint32_t word, int index) { return (word >> (8 * index)) & 255; }
 
+// Eight elements as they go into a product without being made. Of a quad, the sum of numbers times
+// activations is multiplied by `by`, and the sum of activations times `minus` is taken off: that is
+// an operation less for each element.
+struct Factors {
+    float numbers[8];
+    float by[2], minus[2];
+};
+
+// Whether a type has factors.
+template <class F> struct IsFactored { static const bool value = false; };
+
 // Floats: the eight are neighbours.
 template <class T> struct Floats {
     static const int RUN_BYTES = RUN * sizeof(T);
@@ -162,38 +173,73 @@ struct Q3K : Crumbs {
     }
 };
 
-// Scale and minimum of 32 elements, six bits each.
-DEVICE void scale_and_least(const uint8_t* scales, int index, float& scale, float& least) {
-    uint32_t low, high;
-    if (index < 4) {
-        low = scales[index] & 63;
-        high = scales[index + 4] & 63;
-    } else {
-        low = (scales[index + 4] & 15) | scales[index - 4] >> 6 << 4;
-        high = scales[index + 4] >> 4 | scales[index] >> 6 << 4;
+// What stands before the elements of a run: a scale and a minimum of its scales and minima, and those,
+// eight of each of six bits. Every lane reads all of it at once.
+struct KHeader {
+    uint4 words;
+    DEVICE static KHeader read(const uint8_t* run) {
+        return {__ldg(reinterpret_cast<const uint4*>(run))};
     }
-    scale = float(low);
-    least = float(high);
-}
+    // Six bits each of two indices that follow each other, as the low bytes of two words: scales
+    // and minima of 32 elements.
+    DEVICE void pairs_at(int index, uint32_t& scales, uint32_t& minima) const {
+        const uint32_t SIX = 0x3f3f3f3f, FOUR = 0x0f0f0f0f, TOP = 0x30303030;
+        // The first four have bytes of their own; the others' low bits are nibbles of the last word,
+        // and their high ones the top of those bytes.
+        bool is_first = index < 4;
+        scales = is_first ? words.y & SIX : (words.w & FOUR) | (words.y >> 2 & TOP);
+        minima = is_first ? words.z & SIX : (words.w >> 4 & FOUR) | (words.z >> 2 & TOP);
+        scales >>= index % 4 * 8;
+        minima >>= index % 4 * 8;
+    }
+    DEVICE float2 common() const {
+        union {
+            uint32_t word;
+            half_t halves[2];
+        } both = {words.x};
+        return make_float2(to_float(both.halves[0]), to_float(both.halves[1]));
+    }
+};
 
 // Low nibbles of 32 bytes are 32 elements, their high ones the 32 behind them.
 struct KNibbles {
     DEVICE static int first(int lane) { return lane / 8 * 64 + lane % 8 * 4; }
     DEVICE static int second(int lane) { return first(lane) + 32; }
-    DEVICE static void read_with(const uint8_t* run, const uint8_t* nibbles, uint32_t fifth,
-                                 int lane, float (&out)[8]) {
+    // Of the lane's two quads the bytes, and by what they are multiplied and what is taken off.
+    struct Quads {
+        uint32_t bytes[2];
+        float by[2], minus[2];
+    };
+    DEVICE static Quads quads(const uint8_t* run, const uint8_t* nibbles, uint32_t fifth,
+                              int lane) {
+        KHeader header = KHeader::read(run);
         uint32_t word = __ldg(reinterpret_cast<const uint32_t*>(nibbles) + lane);
-        float scale = half_at(run), least = half_at(run + 2);
+        uint32_t scales, minima;
+        header.pairs_at(lane / 8 * 2, scales, minima);
+        float2 common = header.common();
+        Quads out;
         for (int quad = 0; quad < 2; quad++) {
-            float by, minus;
-            scale_and_least(run + 4, lane / 8 * 2 + quad, by, minus);
-            by *= scale;
-            minus *= least;
-            for (int i = 0; i < 4; i++) {
-                uint32_t low = byte_of(word, i) >> (quad * 4) & 15;
-                uint32_t high = (byte_of(fifth, i) >> quad & 1) << 4;
-                out[quad * 4 + i] = by * float(low | high) - minus;
-            }
+            // What 2^23 adds is taken off in the same operation: a product, rounded once.
+            float scale = two_to_23_and_byte(scales, quad);
+            float least = two_to_23_and_byte(minima, quad);
+            out.by[quad] = fmaf(common.x, scale, common.x * -8388608.0f);
+            out.minus[quad] = fmaf(common.y, least, common.y * -8388608.0f);
+            out.bytes[quad] =
+                (word >> (quad * 4) & 0x0f0f0f0f) | (fifth >> quad & 0x01010101) << 4;
+        }
+        return out;
+    }
+    DEVICE static void elements(const Quads& quads, float (&out)[8]) {
+        for (int i = 0; i < 8; i++) {
+            float byte = float_of_byte(quads.bytes[i / 4], i % 4);
+            out[i] = quads.by[i / 4] * byte - quads.minus[i / 4];
+        }
+    }
+    DEVICE static void factors(const Quads& quads, Factors& out) {
+        for (int i = 0; i < 8; i++) out.numbers[i] = byte_and_128(quads.bytes[i / 4], i % 4);
+        for (int quad = 0; quad < 2; quad++) {
+            out.by[quad] = quads.by[quad];
+            out.minus[quad] = fmaf(quads.by[quad], 128.0f, quads.minus[quad]);
         }
     }
 };
@@ -201,17 +247,29 @@ struct KNibbles {
 struct Q4K : KNibbles {
     static const int RUN_BYTES = 144;
     DEVICE static void read(const uint8_t* run, int lane, float (&out)[8]) {
-        read_with(run, run + 16, 0, lane, out);
+        elements(quads(run, run + 16, 0, lane), out);
+    }
+    DEVICE static void read_factors(const uint8_t* run, int lane, Factors& out) {
+        factors(quads(run, run + 16, 0, lane), out);
     }
 };
 
 struct Q5K : KNibbles {
     static const int RUN_BYTES = 176;
+    DEVICE static uint32_t fifth(const uint8_t* run, int lane) {
+        uint32_t bits = __ldg(reinterpret_cast<const uint32_t*>(run + 16) + lane % 8);
+        return bits >> (lane / 8 * 2);
+    }
     DEVICE static void read(const uint8_t* run, int lane, float (&out)[8]) {
-        uint32_t fifth = __ldg(reinterpret_cast<const uint32_t*>(run + 16) + lane % 8);
-        read_with(run, run + 48, fifth >> (lane / 8 * 2), lane, out);
+        elements(quads(run, run + 48, fifth(run, lane), lane), out);
+    }
+    DEVICE static void read_factors(const uint8_t* run, int lane, Factors& out) {
+        factors(quads(run, run + 48, fifth(run, lane), lane), out);
     }
 };
+
+template <> struct IsFactored<Q4K> { static const bool value = true; };
+template <> struct IsFactored<Q5K> { static const bool value = true; };
 
 struct Q6K {
     static const int RUN_BYTES = 210;
@@ -224,11 +282,10 @@ struct Q6K {
         float scale = half_at(run + 208);
         for (int quad = 0; quad < 2; quad++) {
             float by = scale * float(scales[lane % 16 / 4 + quad * 4]);
-            for (int i = 0; i < 4; i++) {
-                int bits = (byte_of(low, i) >> (quad * 4) & 15) |
-                           (byte_of(high, i) >> (quad * 4) & 3) << 4;
-                out[quad * 4 + i] = by * float(bits - 32);
-            }
+            uint32_t four =
+                (low >> (quad * 4) & 0x0f0f0f0f) | (high >> (quad * 4) & 0x03030303) << 4;
+            for (int i = 0; i < 4; i++)
+                out[quad * 4 + i] = by * (float_of_byte(four, i) - 32.0f);
         }
     }
 };

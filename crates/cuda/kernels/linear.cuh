@@ -33,6 +33,34 @@ const int LINEAR_WARPS = 4;
 
 DEVICE float silu(float x) { return x / (1.0f + expf(-x)); }
 
+DEVICE float multiply_four(const float* weights, float4 x, float sum) {
+    sum = fmaf(weights[0], x.x, sum);
+    sum = fmaf(weights[1], x.y, sum);
+    sum = fmaf(weights[2], x.z, sum);
+    return fmaf(weights[3], x.w, sum);
+}
+
+// A lane's eight weights of a run, and what they add to a sum.
+template <class F, bool IS_FACTORED = IsFactored<F>::value> struct Unpacked {
+    float elements[8];
+    DEVICE void read(const uint8_t* run, int lane) { F::read(run, lane, elements); }
+    DEVICE float multiply(float4 a, float4 b, float sum) const {
+        return multiply_four(elements + 4, b, multiply_four(elements, a, sum));
+    }
+};
+
+template <class F> struct Unpacked<F, true> {
+    Factors factors;
+    DEVICE void read(const uint8_t* run, int lane) { F::read_factors(run, lane, factors); }
+    DEVICE float multiply(float4 a, float4 b, float sum) const {
+        const float* numbers = factors.numbers;
+        sum = fmaf(factors.by[0], multiply_four(numbers, a, 0), sum);
+        sum = fmaf(-factors.minus[0], (a.x + a.y) + (a.z + a.w), sum);
+        sum = fmaf(factors.by[1], multiply_four(numbers + 4, b, 0), sum);
+        return fmaf(-factors.minus[1], (b.x + b.y) + (b.z + b.w), sum);
+    }
+};
+
 // A warp makes `W` outputs of `R` rows: each weight is read and unpacked once for all rows, each
 // activation is read once for `W` weights. A row's sums have the same order for every `R`, so its
 // bits do not depend on the rows beside it.
@@ -69,34 +97,37 @@ template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
 #pragma unroll
         for (int r = 0; r < R; r++) sums[w][r] = 0;
     int lane_first = F::first(lane), lane_second = F::second(lane);
-    // Of few rows, several runs are on their way at a time; many rows fill the registers.
-    [[maybe_unused]] const int UNROLL = R <= 2 ? 4 : 1;
-#pragma unroll UNROLL
-    for (int start = 0; start < args.k; start += RUN) {
-        if (start + lane_second >= args.k) continue;
-        float unpacked[W][8];
+    // Pointers move on from run to run, so that loads of a few have constant distances.
+    const float* x_run = args.x;
+    auto multiply_run = [&] {
+        Unpacked<F> unpacked[W];
 #pragma unroll
-        for (int w = 0; w < W; w++)
-            F::read(weights[w] + int64_t(start / RUN) * F::RUN_BYTES, lane, unpacked[w]);
+        for (int w = 0; w < W; w++) {
+            unpacked[w].read(weights[w], lane);
+            weights[w] += F::RUN_BYTES;
+        }
 #pragma unroll
         for (int r = 0; r < R; r++) {
             int row = r < args.num_rows ? r : args.num_rows - 1;
-            const float* x = args.x + int64_t(row) * args.k + start;
+            const float* x = x_run + int64_t(row) * args.k;
             float4 a = __ldg(reinterpret_cast<const float4*>(x + lane_first));
             float4 b = __ldg(reinterpret_cast<const float4*>(x + lane_second));
 #pragma unroll
-            for (int w = 0; w < W; w++) {
-                float sum = sums[w][r];
-                sum = fmaf(unpacked[w][0], a.x, sum);
-                sum = fmaf(unpacked[w][1], a.y, sum);
-                sum = fmaf(unpacked[w][2], a.z, sum);
-                sum = fmaf(unpacked[w][3], a.w, sum);
-                sum = fmaf(unpacked[w][4], b.x, sum);
-                sum = fmaf(unpacked[w][5], b.y, sum);
-                sum = fmaf(unpacked[w][6], b.z, sum);
-                sums[w][r] = fmaf(unpacked[w][7], b.w, sum);
-            }
+            for (int w = 0; w < W; w++) sums[w][r] = unpacked[w].multiply(a, b, sums[w][r]);
         }
+        x_run += RUN;
+    };
+    if constexpr (R <= 2) {
+        // Several runs are on their way at a time: no question is asked between their loads.
+        int whole = args.k / RUN * RUN;
+#pragma unroll 4
+        for (int start = 0; start < whole; start += RUN) multiply_run();
+        if (whole + lane_second < args.k) multiply_run();
+    } else {
+        // More rows fill the registers.
+#pragma unroll 1
+        for (int start = 0; start < args.k; start += RUN)
+            if (start + lane_second < args.k) multiply_run();
     }
 #pragma unroll
     for (int w = 0; w < W; w++)

@@ -20,7 +20,8 @@ struct RmsNormArgs {
     float eps;
 };
 
-const int NORM_THREADS = 256;
+// A step of one row waits for its norms, which are loads that wait for each other.
+const int NORM_THREADS = 1024;
 
 // A block for each row.
 template <class T> DEVICE void rms_norm(const RmsNormArgs& args) {
@@ -106,7 +107,7 @@ struct RopeWriteArgs {
 
 const int ROPE_THREADS = 128;
 
-// A block for each row: its threads take pairs of all heads of queries, keys and values in turn.
+// Blocks of a row share the pairs of all heads of queries, keys and values.
 template <class T> DEVICE void rope_write(const RopeWriteArgs& args) {
     int64_t row = blockIdx.x;
     int half = args.head_dim / 2;
@@ -115,7 +116,8 @@ template <class T> DEVICE void rope_write(const RopeWriteArgs& args) {
     int64_t block = slot / args.block_size, place = slot % args.block_size;
     int num_heads = args.num_heads, num_kv_heads = args.num_kv_heads;
     int pairs = (num_heads + 2 * num_kv_heads) * half;
-    for (int i = threadIdx.x; i < pairs; i += blockDim.x) {
+    int step = gridDim.y * blockDim.x;
+    for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < pairs; i += step) {
         int head = i / half, pair = i % half;
         int first = args.adjacent ? pair * 2 : pair;
         int second = args.adjacent ? first + 1 : first + half;

@@ -68,7 +68,7 @@ impl KvLayer {
         Ok(Self { keys, values, shape, dtype, id })
     }
 
-    /// Tells this layer from every other one that there was or will be. Its address does not, since
+    /// Tells this layer from every other one that there was or will be. Its address does not:
     /// memory that is freed is allocated again.
     pub fn id(&self) -> u64 {
         self.id
@@ -120,8 +120,10 @@ impl Session {
             reserved: 0,
         };
         let name = format!("rope_write_{}", kv.suffix());
+        let pairs = (num_heads + 2 * shape.num_kv_heads) * (shape.head_dim / 2);
+        let grid = [batch.num_rows(), pairs.div_ceil(THREADS), 1];
         // SAFETY: rows have been compared; slots and positions were when the batch was made.
-        unsafe { self.driver.launch(&name, [batch.num_rows(), 1, 1], THREADS, 0, &args) }
+        unsafe { self.driver.launch(&name, grid, THREADS, 0, &args) }
     }
 
     /// Causal attention of `queries`, `[num_rows, num_heads * head_dim]`, over the cache, in which

@@ -11,7 +11,7 @@ const DECODE_ROWS: usize = 16;
 const PREFILL_ROWS: usize = 64;
 /// Up to here, sequences of few rows share the context among blocks.
 const DECODE_TILES_MAX: usize = 4;
-const SPLITS_MAX: usize = 32;
+const SPLITS_MAX: usize = 64;
 
 /// Rows of a step that belong to one sequence, the last ones of its context.
 #[derive(Debug, Clone, Copy)]
@@ -213,8 +213,9 @@ impl Layout {
         let tables = spec.seqs.iter().flat_map(|seq| &seq.block_table[..blocks_of(seq, spec)]);
         part(7, words, &mut tables.map(|&block| block as i32));
         let blocks = decode.len() * spec.num_kv_heads;
-        // Two blocks for each multiprocessor: one loads while the other computes.
-        let wanted = 2 * session.driver.facts.num_multiprocessors;
+        // Three blocks for each multiprocessor, which its registers have room for: some load while
+        // others compute.
+        let wanted = 3 * session.driver.facts.num_multiprocessors;
         starts[0] = 0;
         Self {
             num_rows: padded,

@@ -7,6 +7,7 @@ use crate::session::Session;
 use crate::{CudaError, Float, Result};
 
 const THREADS: usize = 256;
+const NORM_THREADS: usize = 1024;
 
 /// Activations, `[num_rows, width]`.
 #[derive(Debug)]
@@ -184,7 +185,7 @@ impl Session {
             k: weight.len() as i32,
             eps,
         };
-        let threads = weight.len().next_multiple_of(32).min(THREADS);
+        let threads = weight.len().next_multiple_of(32).min(NORM_THREADS);
         let name = format!("rms_norm_{}", out.dtype.suffix());
         // SAFETY: `x` and `delta` have whole rows of the weight, `out` `num_rows` of them, and ids
         // have been checked by the batch; the pool keeps its memory.

@@ -30,6 +30,12 @@ static inline int max(int a, int b) { return a > b ? a : b; }
 
 static inline float times(float a, float b) { return a * b; }
 static inline float plus(float a, float b) { return a + b; }
+static inline float two_to_23_and_byte(uint32_t word, int index) {
+    return 8388608.0f + float(word >> (8 * index) & 255);
+}
+static inline float byte_and_128(uint32_t word, int index) {
+    return 128.0f + float(word >> (8 * index) & 255);
+}
 static inline uint32_t bits_of(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
