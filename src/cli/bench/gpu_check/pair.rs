@@ -96,8 +96,8 @@ pub(super) fn same_texts(
 }
 
 /// The share of prompts behind which `found` writes what `expected` finds likeliest, token by
-/// token, or as near to it as `tolerance` lets two logits of a row be off. Models that are made up write
-/// many tokens that are hardly likelier than the next, so two texts of theirs soon part at one.
+/// token, or as near to it as `tolerance` lets two logits of a row be off. Models that are made up
+/// write many tokens that are hardly likelier than the next, so two texts of theirs soon part.
 pub(super) fn likeliest_texts(
     (found, expected): (&mut Model, &mut Model),
     prompts: &[Vec<u32>],
