@@ -39,9 +39,10 @@ const size_t GUARD_BYTES = 512;
 const unsigned char GUARD = 0xa5;
 
 std::recursive_mutex mutex;
-std::map<Pointer, size_t> allocations;
+// Never destroyed: a thread may give memory back while the program ends.
+std::map<Pointer, size_t>& allocations = *new std::map<Pointer, size_t>;
 size_t allocated;
-std::vector<Stream*> streams;
+std::vector<Stream*>& streams = *new std::vector<Stream*>;
 
 size_t total_memory() {
     const char* text = getenv("STAND_IN_MEMORY");

@@ -91,9 +91,10 @@ struct Warp {
     uint64_t generation;
 };
 
-std::vector<std::unique_ptr<Fiber>> fibers;
-std::vector<Warp> warps;
-std::vector<unsigned char> shared_bytes;
+// Never destroyed, as the driver's are not.
+std::vector<std::unique_ptr<Fiber>>& fibers = *new std::vector<std::unique_ptr<Fiber>>;
+std::vector<Warp>& warps = *new std::vector<Warp>;
+std::vector<unsigned char>& shared_bytes = *new std::vector<unsigned char>;
 unsigned num_threads, current, arrived;
 uint64_t generation;
 jmp_buf scheduler;
