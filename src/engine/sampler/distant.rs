@@ -44,8 +44,8 @@ impl Fetched {
         uses: impl Iterator<Item = RowUse<'a>> + Clone,
     ) -> Result<Self> {
         let Some(distant) = logits.as_distant() else { return Ok(Self::default()) };
-        let mut fetched = Self::default();
-        fetched.rows = (0..distant.num_rows()).map(|row| FetchedRow::of(distant, row)).collect();
+        let rows = (0..distant.num_rows()).map(|row| FetchedRow::of(distant, row)).collect();
+        let mut fetched = Self { rows, values: Vec::new() };
         fetched.weigh(distant, logits.vocab_size(), uses.clone())?;
         let mut draw = Draw::default();
         let mut wanted = Vec::new();
