@@ -74,8 +74,8 @@ impl Grammars {
     }
 }
 
-/// On a thread that takes what the engine's threads leave, and hardly more: they wait for each other,
-/// so a step takes as long as the one that was disturbed the most.
+/// On a thread that takes what the engine's threads leave, and hardly more. They wait for each
+/// other, so a step takes as long as the one that was disturbed the most.
 fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<oneshot::Receiver<T>> {

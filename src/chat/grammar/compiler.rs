@@ -60,7 +60,7 @@ impl GrammarCompiler {
         }
         let parser = self
             .parser(grammar, compile_fuel(source))
-            .map_err(|error| GrammarError::Invalid { what, reason: reason(&error) })?;
+            .map_err(|reason| GrammarError::Invalid { what, reason })?;
         let invalid = |error: MatchError| GrammarError::Invalid { what, reason: error.to_string() };
         let matcher = GrammarMatcher::new(Matcher::new(Ok(parser)), Arc::clone(&self.byte_tokens))
             .map_err(invalid)?;
@@ -74,12 +74,14 @@ impl GrammarCompiler {
         Ok(copy)
     }
 
-    fn parser(&self, grammar: GrammarWithLexer, fuel: u64) -> anyhow::Result<TokenParser> {
+    fn parser(&self, grammar: GrammarWithLexer, fuel: u64) -> Result<TokenParser, String> {
         let mut limits = self.factory.limits().clone();
         limits.initial_lexer_fuel = fuel;
         let init = GrammarInit::Serialized(TopLevelGrammar::from_grammar(grammar));
         let caps = InferenceCapabilities::default();
-        self.factory.create_parser_from_init_ext(init, Logger::new(0, 0), caps, limits)
+        let parser =
+            self.factory.create_parser_from_init_ext(init, Logger::new(0, 0), caps, limits);
+        parser.map_err(|error| reason(&error))
     }
 
     fn cached(&self, key: &Key) -> Option<GrammarMatcher> {
@@ -109,8 +111,8 @@ fn token_env(tokenizer: &Tokenizer, stop_ids: &[u32]) -> TokEnv {
     Arc::new(ApproximateTokEnv::new(trie))
 }
 
-/// Grammars of rules alone name each other, so that a few lines stand for millions of symbols; those
-/// with schemas in them are as large as the schemas.
+/// Rules name each other, so a few lines of them stand for millions of symbols; a grammar with
+/// schemas in it is as large as the schemas.
 fn compile_fuel(source: &GrammarSource) -> u64 {
     match source {
         GrammarSource::Lark(lark) if !lark.contains("%json") => limits::GRAMMAR_RULES_FUEL,
