@@ -347,6 +347,11 @@ pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 pub const KEYS_MAX: usize = 10_000;
 /// Room for [`KEYS_MAX`] keys of the usual 400 bytes, with long lists of models for some.
 pub const KEYS_FILE_BYTES_MAX: u64 = 16 << 20;
+/// One line for each of [`KEYS_MAX`] keys.
+pub const KEY_USAGE_FILE_BYTES_MAX: u64 = 4 << 20;
+/// What keys use is written down this often: a crash forgets no more, servers that share the file
+/// know one another's counts so late, and a disk is asked to flush twice in that time.
+pub const KEY_USAGE_INTERVAL: Duration = Duration::from_secs(5);
 /// Our ids have 20, as AWS's; theirs may have 128.
 pub const KEY_ID_BYTES_MAX: usize = 128;
 /// As long as AWS's names of users may be twice over.

@@ -158,8 +158,9 @@ fn keys_live_in_their_file_and_show_their_secret_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let (file, key_file) = (path("folder/keys.toml"), path("seal.key"));
+    let usage = path("usage.toml");
     let run = |arguments: &[&str]| {
-        let place = ["--keys", &file, "--key-file", &key_file];
+        let place = ["--keys", &file, "--key-file", &key_file, "--key-usage", &usage];
         outcrop(&[&["keys"], arguments, &place].concat(), "")
     };
     let json = |arguments: &[&str]| -> Value {
@@ -181,11 +182,13 @@ fn keys_live_in_their_file_and_show_their_secret_once() {
         (&Value::Null, &2.into())
     );
     assert_eq!(limited["models"][0], "toy");
+    assert_eq!(json(&["limit", "app", "--tokens-per-day", "900"])["tokens_per_day"], 900);
     assert_eq!(json(&["revoke", "batch"])["status"], "revoked");
     let listed = json(&["list"]);
     let status = |index: usize| (&listed[index]["name"], &listed[index]["status"]);
     assert_eq!(status(0), (&"batch".into(), &"revoked".into()));
     assert_eq!(status(1), (&"app".into(), &"active".into()));
+    assert_eq!(listed[1]["tokens_today"], 0);
     assert!(!text(&run(&["list"]).stdout).contains(secret));
 
     let again = run(&["revoke", "batch"]);

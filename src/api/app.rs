@@ -200,6 +200,9 @@ impl Shared {
         let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         record.hold(permit.map_err(|_| Refusal::RequestsFull { limit })?);
         if let Some(principal) = principal {
+            if record.operation().is_metered() {
+                principal.check_quota()?;
+            }
             let admission = principal.admit()?;
             record.belongs_to(principal, admission);
         }
@@ -282,7 +285,7 @@ async fn admit(
     let mut request = match let_in_whole(&app, &mut record, request).await {
         Ok(request) => request,
         Err(refusal) => {
-            let response = operation.protocol().refuse(refusal);
+            let response = operation.refuse(refusal);
             record.note_response(&response);
             return response;
         }

@@ -18,7 +18,7 @@ use crate::api::metrics::{Metrics, Observation};
 use crate::api::openai::{self, OpenAiError};
 use crate::api::refusal::{FailureCode, Refusal};
 use crate::guardrail::{Assessment, Direction};
-use crate::keys::Admission;
+use crate::keys::{Admission, Day};
 use crate::pipeline::{ChatRequest, ChatSummary, GuardrailObserver, GuardrailTrace, TokenMeter};
 
 #[derive(Debug, Clone)]
@@ -75,6 +75,38 @@ impl Operation {
         }
     }
 
+    /// Whether it takes what a key's quota is for. To look around and to count is free.
+    pub(super) fn is_metered(self) -> bool {
+        match self {
+            Self::Converse
+            | Self::ConverseStream
+            | Self::InvokeModel
+            | Self::InvokeModelWithResponseStream
+            | Self::ApplyGuardrail
+            | Self::InvokeGuardrailChecks
+            | Self::ChatCompletions
+            | Self::Completions
+            | Self::Responses => true,
+            Self::CountTokens
+            | Self::ListFoundationModels
+            | Self::GetFoundationModel
+            | Self::GetFoundationModelAvailability
+            | Self::ListInferenceProfiles
+            | Self::GetInferenceProfile
+            | Self::ListModels
+            | Self::RetrieveModel => false,
+        }
+    }
+
+    pub(super) fn refuse(self, refusal: Refusal) -> Response {
+        let retry_after = refusal.retry_after();
+        let response = match self.protocol() {
+            Protocol::Bedrock => BedrockError::from(refusal).known_to(self).into_response(),
+            Protocol::OpenAi => OpenAiError::from(refusal).into_response(),
+        };
+        to_be_retried(response, retry_after)
+    }
+
     pub(super) fn protocol(self) -> Protocol {
         match self {
             Self::Converse
@@ -109,17 +141,21 @@ impl Protocol {
 
     pub(super) fn refuse(self, refusal: Refusal) -> Response {
         let retry_after = refusal.retry_after();
-        let mut response = match self {
+        let response = match self {
             Self::Bedrock => BedrockError::from(refusal).into_response(),
             Self::OpenAi => OpenAiError::from(refusal).into_response(),
         };
-        if let Some(wait) = retry_after {
-            // Whole seconds, rounded up: earlier is too early.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
+        to_be_retried(response, retry_after)
     }
+}
+
+fn to_be_retried(mut response: Response, after: Option<Duration>) -> Response {
+    if let Some(wait) = after {
+        // Whole seconds, rounded up: earlier is too early.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// The code of requests that ended well.
@@ -170,6 +206,10 @@ impl Record {
             model_id: OnceLock::new(),
             outcome: Mutex::default(),
         }
+    }
+
+    pub(super) fn operation(&self) -> Operation {
+        self.operation
     }
 
     pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
@@ -271,7 +311,8 @@ impl Drop for Record {
         self.metrics.observe(&Observation { model_id, operation, code, elapsed, summary });
         let usage = outcome.summary.as_ref().map(|it| it.usage).unwrap_or_default();
         if let Some(owner) = &self.owner {
-            owner.admission.charge(owner.meter.num_tokens(), Instant::now());
+            let tokens = owner.meter.num_tokens();
+            owner.admission.charge(tokens, Instant::now(), Day::today());
         }
         let key_id = self.principal().map_or("", |principal| principal.key_id());
         tracing::info!(

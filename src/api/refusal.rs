@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::api::access::AccessRefusal;
-use crate::keys::Throttled;
+use crate::keys::{QuotaUsedUp, Throttled};
 
 /// Each protocol says in its own way what kind of error this is; the text is the same in all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -37,6 +37,8 @@ pub(super) enum Refusal {
     Access(#[from] AccessRefusal),
     #[error("Too many requests: {0}. Wait and try again.")]
     KeyLimited(Throttled),
+    #[error("Too many tokens per day: {0}.")]
+    QuotaUsedUp(QuotaUsedUp),
     #[error("You don't have access to the model with the specified model ID.")]
     ModelDenied,
 }
@@ -56,6 +58,8 @@ impl Refusal {
             | Self::Draining
             | Self::TimedOut { .. }
             | Self::Access(_)
+            // Some clients would sleep until midnight.
+            | Self::QuotaUsedUp(_)
             | Self::ModelDenied => None,
         }
     }

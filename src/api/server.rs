@@ -65,8 +65,10 @@ pub async fn serve(
         () = follow(&listener) => {}
     }
     let all_closed = async { while connections.join_next().await.is_some() {} };
-    // Those that do not close in time are dropped with the set.
     let _ = timeout(limits::DRAIN_FLUSH_TIMEOUT, all_closed).await;
+    // Those that do not close in time are cut, and charged for as well.
+    connections.shutdown().await;
+    app.shared().access.record_usage().await;
 }
 
 /// Never ends.

@@ -1,16 +1,20 @@
 //! `outcrop keys`: who may use a server, and how much.
 
+use std::num::NonZeroU64;
+
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use crate::cli::report;
 use crate::keys::{
-    IssuedKey, Key, KeyKind, KeyLimits, KeyStatus, KeyStore, LimitChanges, NewKey, Timestamp,
+    DailyUsage, IssuedKey, Key, KeyKind, KeyLimits, KeyStatus, KeyStore, LimitChanges, NewKey,
+    Timestamp, UsageStore,
 };
 
 #[derive(Debug)]
 pub(super) struct KeysCommand {
     pub store: KeyStore,
+    pub usage: UsageStore,
     pub action: KeysAction,
     pub json: bool,
 }
@@ -25,7 +29,7 @@ pub(super) enum KeysAction {
 }
 
 pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
-    let KeysCommand { store, action, json } = command;
+    let KeysCommand { store, usage, action, json } = command;
     let now = Timestamp::now();
     let text = match action {
         KeysAction::Create(new) => {
@@ -37,9 +41,10 @@ pub(super) fn run(command: KeysCommand) -> anyhow::Result<()> {
         }
         KeysAction::List => {
             let keys = store.list().context("cannot list keys")?;
+            let usage = usage.read(now.day()).context("cannot read what keys have used")?;
             match json {
-                true => pretty(&keys.iter().map(|key| key_json(key, now)).collect()),
-                false => table(&keys, now),
+                true => pretty(&keys.iter().map(|key| listed_json(key, &usage, now)).collect()),
+                false => table(&keys, &usage, now),
             }
         }
         KeysAction::Revoke { key } => {
@@ -88,6 +93,12 @@ fn issued_json(issued: &IssuedKey, now: Timestamp) -> Value {
     object
 }
 
+fn listed_json(key: &Key, usage: &DailyUsage, now: Timestamp) -> Value {
+    let mut object = key_json(key, now);
+    object["tokens_today"] = json!(usage.of(&key.id));
+    object
+}
+
 fn key_json(key: &Key, now: Timestamp) -> Value {
     let mut object = Map::new();
     object.insert("id".to_owned(), json!(&*key.id));
@@ -99,16 +110,17 @@ fn key_json(key: &Key, now: Timestamp) -> Value {
     object.insert("revoked".to_owned(), json!(key.revoked));
     object.insert("requests_per_minute".to_owned(), json!(key.limits.requests_per_minute));
     object.insert("tokens_per_minute".to_owned(), json!(key.limits.tokens_per_minute));
+    object.insert("tokens_per_day".to_owned(), json!(key.limits.tokens_per_day));
     object.insert("max_concurrent".to_owned(), json!(key.limits.max_concurrent));
     object.insert("models".to_owned(), json!(key.limits.models));
     Value::Object(object)
 }
 
-fn table(keys: &[Key], now: Timestamp) -> String {
+fn table(keys: &[Key], usage: &DailyUsage, now: Timestamp) -> String {
     if keys.is_empty() {
         return "There are no keys: `outcrop keys create NAME` makes one.\n".to_owned();
     }
-    let header = ["ID", "NAME", "KIND", "STATUS", "CREATED", "EXPIRES", "LIMITS"];
+    let header = ["ID", "NAME", "KIND", "STATUS", "CREATED", "EXPIRES", "TOKENS TODAY", "LIMITS"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for key in keys {
         let expires = match (key.status(now), key.expires) {
@@ -122,18 +134,20 @@ fn table(keys: &[Key], now: Timestamp) -> String {
             key.status(now).name().to_owned(),
             key.created.to_string(),
             expires,
+            usage.of(&key.id).to_string(),
             limits_text(&key.limits),
         ]);
     }
-    report::table(&rows, &[])
+    report::table(&rows, &[6])
 }
 
 fn limits_text(limits: &KeyLimits) -> String {
     let mut parts = Vec::new();
     for (limit, unit) in [
-        (limits.requests_per_minute, "requests/min"),
-        (limits.tokens_per_minute, "tokens/min"),
-        (limits.max_concurrent, "at a time"),
+        (limits.requests_per_minute.map(NonZeroU64::from), "requests/min"),
+        (limits.tokens_per_minute.map(NonZeroU64::from), "tokens/min"),
+        (limits.tokens_per_day, "tokens/day"),
+        (limits.max_concurrent.map(NonZeroU64::from), "at a time"),
     ] {
         parts.extend(limit.map(|limit| format!("{limit} {unit}")));
     }

@@ -18,7 +18,7 @@ use crate::api::{
 };
 use crate::cli::guardrail::{GuardrailSource, JudgeOptions, read_guardrails};
 use crate::guardrail::Judge;
-use crate::keys::KeyStore;
+use crate::keys::{KeyStore, UsageStore};
 use crate::pipeline::{ModelJudge, load::Loaded};
 
 /// What a shell reports for a program that a second Ctrl-C ended.
@@ -49,6 +49,7 @@ pub(super) struct GuardrailServeOptions {
 #[derive(Debug, Clone)]
 pub(super) struct EntranceOptions {
     pub keys: KeyStore,
+    pub usage: UsageStore,
     pub insecure_no_auth: bool,
     pub access: AccessOptions,
     /// `None` for HTTP in the clear.
@@ -59,7 +60,7 @@ impl EntranceOptions {
     /// Refuses to let everyone in by mistake.
     fn access(&self, listen: SocketAddr) -> anyhow::Result<Access> {
         let path = self.keys.path().display();
-        let access = Access::with_keys(self.keys.clone(), self.access.clone())?;
+        let access = Access::with_keys(self.keys.clone(), self.usage.clone(), self.access.clone())?;
         let is_local = listen.ip().to_canonical().is_loopback();
         match (self.insecure_no_auth, access.is_required()) {
             (true, true) => bail!(
@@ -184,7 +185,9 @@ mod tests {
     /// Whether keys are asked for, or the words of the refusal.
     fn entrance(keys: &KeyStore, insecure_no_auth: bool, listen: &str) -> Result<bool, String> {
         let access = AccessOptions::default();
-        let options = EntranceOptions { keys: keys.clone(), insecure_no_auth, access, tls: None };
+        let usage = UsageStore::new(keys.path().with_file_name("usage.toml"));
+        let keys = keys.clone();
+        let options = EntranceOptions { keys, usage, insecure_no_auth, access, tls: None };
         let access = options.access(listen.parse().unwrap());
         access.map(|access| access.is_required()).map_err(|error| format!("{error:#}"))
     }

@@ -13,6 +13,8 @@ pub enum KeysError {
     TooLong { path: PathBuf, bytes: u64, limit: u64 },
     #[error("`{}` is not a file of keys: {reason}", path.display())]
     Syntax { path: PathBuf, reason: String },
+    #[error("`{}` is not a record of what keys have used: {reason}", path.display())]
+    Usage { path: PathBuf, reason: String },
     #[error("`{}` is of version {version}; this program knows version {known}", path.display())]
     Version { path: PathBuf, version: u32, known: u32 },
     #[error("`{}`: key `{id}`: {reason}", path.display())]

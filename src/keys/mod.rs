@@ -5,6 +5,7 @@
 //! bearer key is sent as it is; only its digest is kept. This layer knows neither HTTP nor models.
 
 mod error;
+mod file;
 pub(crate) mod hex;
 mod limiter;
 mod ring;
@@ -12,16 +13,18 @@ mod sealing;
 mod store;
 mod stored;
 mod timestamp;
+mod usage;
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 pub use error::KeysError;
-pub use limiter::{Admission, Limiter, Throttled};
+pub use limiter::{Admission, Limiter, QuotaUsedUp, Throttled};
 pub use ring::{KeyRefusal, KeyRing};
 pub use store::{FileVersion, KeyStore, LimitChanges, NewKey};
-pub use timestamp::Timestamp;
+pub use timestamp::{Day, Timestamp};
+pub use usage::{DailyUsage, UsageStore};
 
 /// One key, as the file has it, with its secret opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub struct KeyLimits {
     pub requests_per_minute: Option<NonZeroU32>,
     /// Prompt tokens that had to be computed and generated ones together.
     pub tokens_per_minute: Option<NonZeroU32>,
+    /// Of the same tokens; waiting a moment does not help against it.
+    pub tokens_per_day: Option<NonZeroU64>,
     pub max_concurrent: Option<NonZeroU32>,
     /// Ids of the models that it may use; empty means all.
     pub models: Vec<String>,

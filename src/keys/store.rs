@@ -3,17 +3,15 @@
 //! Every change reads the file anew under a lock and replaces it as a whole, so that commands that
 //! run at the same time lose nothing and a server never reads half a file.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::num::NonZeroU32;
+use std::fs;
+use std::io::ErrorKind;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::keys::sealing::{
-    Replace, Sealer, digest, new_bearer_secret, new_id, new_signing_secret, read_private,
-    write_private,
-};
+use crate::keys::file::{Replace, lock_changes, read_private, write_private};
+use crate::keys::sealing::{Sealer, digest, new_bearer_secret, new_id, new_signing_secret};
 use crate::keys::stored::{self, StoredKey, check_models, check_name};
 use crate::keys::{Credential, IssuedKey, Key, KeyKind, KeyLimits, KeysError, Secret, Timestamp};
 use crate::limits;
@@ -54,6 +52,7 @@ pub struct NewKey {
 pub struct LimitChanges {
     pub requests_per_minute: Option<Option<NonZeroU32>>,
     pub tokens_per_minute: Option<Option<NonZeroU32>>,
+    pub tokens_per_day: Option<Option<NonZeroU64>>,
     pub max_concurrent: Option<Option<NonZeroU32>>,
     pub models: Option<Vec<String>>,
 }
@@ -153,6 +152,7 @@ impl KeyStore {
             key.set_limits(KeyLimits {
                 requests_per_minute: changes.requests_per_minute.unwrap_or(old.requests_per_minute),
                 tokens_per_minute: changes.tokens_per_minute.unwrap_or(old.tokens_per_minute),
+                tokens_per_day: changes.tokens_per_day.unwrap_or(old.tokens_per_day),
                 max_concurrent: changes.max_concurrent.unwrap_or(old.max_concurrent),
                 models: changes.models.unwrap_or(old.models),
             });
@@ -178,25 +178,11 @@ impl KeyStore {
         &self,
         change: impl FnOnce(&mut Vec<StoredKey>) -> Result<T, KeysError>,
     ) -> Result<T, KeysError> {
-        let _lock = self.lock()?;
+        let _lock = lock_changes(&self.path)?;
         let mut keys = self.read()?;
         let changed = change(&mut keys)?;
         write_private(&self.path, &stored::write(keys), Replace::Always)?;
         Ok(changed)
-    }
-
-    /// Held until it is dropped. The file itself cannot be locked, since it is replaced.
-    fn lock(&self) -> Result<File, KeysError> {
-        let path = self.path.with_added_extension("lock");
-        let lock = || -> io::Result<File> {
-            for folder in [self.path.parent(), self.key_file.parent()].into_iter().flatten() {
-                fs::create_dir_all(folder)?;
-            }
-            let file = File::options().create(true).append(true).open(&path)?;
-            file.lock()?;
-            Ok(file)
-        };
-        lock().map_err(|cause| KeysError::Io { action: "lock", path: path.clone(), cause })
     }
 }
 

@@ -4,7 +4,7 @@
 //! alone lets nobody in. A revoked key keeps its line, for whoever asks later, and loses both.
 
 use std::collections::HashSet;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ pub(super) struct StoredKey {
     requests_per_minute: Option<NonZeroU32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tokens_per_minute: Option<NonZeroU32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens_per_day: Option<NonZeroU64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_concurrent: Option<NonZeroU32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -127,6 +129,7 @@ impl StoredKey {
             digest,
             requests_per_minute: None,
             tokens_per_minute: None,
+            tokens_per_day: None,
             max_concurrent: None,
             models: Vec::new(),
         };
@@ -138,6 +141,7 @@ impl StoredKey {
         KeyLimits {
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,
+            tokens_per_day: self.tokens_per_day,
             max_concurrent: self.max_concurrent,
             models: self.models.clone(),
         }
@@ -146,6 +150,7 @@ impl StoredKey {
     pub(super) fn set_limits(&mut self, limits: KeyLimits) {
         self.requests_per_minute = limits.requests_per_minute;
         self.tokens_per_minute = limits.tokens_per_minute;
+        self.tokens_per_day = limits.tokens_per_day;
         self.max_concurrent = limits.max_concurrent;
         self.models = limits.models;
     }

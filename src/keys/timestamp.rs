@@ -28,6 +28,10 @@ impl Timestamp {
         (self.0 - earlier.0).whole_seconds()
     }
 
+    pub fn day(self) -> Day {
+        Day(self.0.date())
+    }
+
     /// `20261123T211240Z`, as ISO 8601's basic format and version 4 signatures have it.
     pub fn from_basic(text: &str) -> Option<Self> {
         Self::from_digits(text, "YYYYMMDDTHHMMSSZ")
@@ -68,13 +72,50 @@ impl Timestamp {
     }
 }
 
+/// A day of UTC; it begins at midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day(Date);
+
+impl Day {
+    pub fn today() -> Self {
+        Timestamp::now().day()
+    }
+
+    /// The last day that there is has none after it.
+    pub fn next(self) -> Option<Self> {
+        self.0.next_day().map(Self)
+    }
+}
+
+/// As RFC 3339's `full-date`.
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = (self.0.year(), u8::from(self.0.month()), self.0.day());
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let midnight = Timestamp::from_rfc3339(&format!("{text}T00:00:00Z"));
+        midnight
+            .map(Timestamp::day)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a day such as 2026-11-23")))
+    }
+}
+
 /// As RFC 3339.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (date, time) = (self.0.date(), self.0.time());
-        let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-        let (hour, minute, second) = time.as_hms();
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        let (hour, minute, second) = self.0.time().as_hms();
+        write!(f, "{}T{hour:02}:{minute:02}:{second:02}Z", self.day())
     }
 }
 

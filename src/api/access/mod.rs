@@ -18,7 +18,7 @@ use axum::response::Response;
 use crate::api::app::App;
 use crate::api::record::{Protocol, RequestId};
 use crate::api::refusal::{FailureCode, Refusal};
-use crate::keys::{Admission, Key, KeyStore, KeysError, Limiter};
+use crate::keys::{Admission, Day, Key, KeyStore, KeysError, Limiter, UsageStore};
 
 use live::LiveKeys;
 
@@ -47,19 +47,30 @@ impl Access {
     }
 
     /// Keys are asked for as soon as there is one, and from then on.
-    pub fn with_keys(store: KeyStore, options: AccessOptions) -> Result<Self, KeysError> {
-        Ok(Self { keys: Some(LiveKeys::load(store)?), options })
+    pub fn with_keys(
+        store: KeyStore,
+        usage: UsageStore,
+        options: AccessOptions,
+    ) -> Result<Self, KeysError> {
+        Ok(Self { keys: Some(LiveKeys::load(store, usage)?), options })
     }
 
     pub fn is_required(&self) -> bool {
         self.keys.as_ref().is_some_and(LiveKeys::is_required)
     }
 
-    /// Follows the file of keys; never ends.
+    /// Follows the file of keys and writes down what they use; never ends.
     pub(super) async fn follow(&self) {
         match &self.keys {
-            Some(keys) => keys.follow().await,
+            Some(keys) => tokio::join!(keys.follow(), keys.keep_recording()),
             None => std::future::pending().await,
+        };
+    }
+
+    /// Writes down what is not written yet.
+    pub(super) async fn record_usage(&self) {
+        if let Some(keys) = &self.keys {
+            keys.record_usage().await;
         }
     }
 
@@ -79,6 +90,11 @@ impl Principal {
     /// Stands for the owner wherever requests of one must be kept apart from those of others.
     pub(super) fn key_id(&self) -> &Arc<str> {
         &self.key.id
+    }
+
+    /// Holds the key to its tokens of a day.
+    pub(super) fn check_quota(&self) -> Result<(), Refusal> {
+        self.limiter.check_quota(Day::today()).map_err(Refusal::QuotaUsedUp)
     }
 
     /// Holds the key to its rates and to its number of requests at a time.

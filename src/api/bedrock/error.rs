@@ -9,6 +9,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::api::access::AccessRefusal;
+use crate::api::record::Operation;
 use crate::api::refusal::{FailureCode, Refusal};
 use crate::limits;
 use crate::pipeline::{
@@ -28,6 +29,8 @@ pub(in crate::api) enum BedrockError {
     Throttling(String),
     #[error("Model is not ready for inference. Wait and try your request again.")]
     ModelNotReady,
+    #[error("{0}")]
+    ServiceQuotaExceeded(String),
     #[error("{0}")]
     ModelError(String),
     #[error("{0}")]
@@ -67,6 +70,11 @@ impl BedrockError {
             Self::Throttling(_) => {
                 shape("ThrottlingException", StatusCode::TOO_MANY_REQUESTS, "throttlingException")
             }
+            Self::ServiceQuotaExceeded(_) => shape(
+                "ServiceQuotaExceededException",
+                StatusCode::BAD_REQUEST,
+                "throttlingException",
+            ),
             Self::ModelNotReady => shape(
                 "ModelNotReadyException",
                 StatusCode::TOO_MANY_REQUESTS,
@@ -115,6 +123,7 @@ impl BedrockError {
             Self::Validation(_)
             | Self::ResourceNotFound(_)
             | Self::Throttling(_)
+            | Self::ServiceQuotaExceeded(_)
             | Self::ModelNotReady
             | Self::ModelTimeout(_)
             | Self::ServiceUnavailable(_)
@@ -131,12 +140,28 @@ impl BedrockError {
             Self::Throttling(_) | Self::ModelNotReady | Self::ServiceUnavailable(_) => true,
             Self::Validation(_)
             | Self::ResourceNotFound(_)
+            | Self::ServiceQuotaExceeded(_)
             | Self::ModelError(_)
             | Self::ModelTimeout(_)
             | Self::InternalServer(_)
             | Self::UnknownOperation(_)
             | Self::AccessDenied(_)
             | Self::NotLetIn(_) => false,
+        }
+    }
+
+    /// The error as the operation's service model has it. Converse has no exception for quotas:
+    /// Bedrock throttles there when a day's tokens are used up.
+    pub(in crate::api) fn known_to(self, operation: Operation) -> Self {
+        match (operation, self) {
+            (
+                Operation::InvokeModel
+                | Operation::InvokeModelWithResponseStream
+                | Operation::ApplyGuardrail,
+                error,
+            ) => error,
+            (_, Self::ServiceQuotaExceeded(message)) => Self::Throttling(message),
+            (_, error) => error,
         }
     }
 
@@ -174,6 +199,7 @@ impl From<Refusal> for BedrockError {
             Refusal::TimedOut { .. } => Self::ModelTimeout(message),
             Refusal::Access(refusal) => Self::NotLetIn(refusal),
             Refusal::KeyLimited(_) => Self::Throttling(message),
+            Refusal::QuotaUsedUp(_) => Self::ServiceQuotaExceeded(message),
             Refusal::ModelDenied => Self::AccessDenied(message),
         }
     }

@@ -3,7 +3,7 @@
 //! Clients tell errors apart by the status first; applications read `code`, and `param` names the
 //! field that was refused.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -13,6 +13,8 @@ use crate::limits;
 use crate::pipeline::{
     GenerationError, GrammarError, PipelineError, SubmitError, TemplateError, TokenizerError,
 };
+
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// What a client is told. The message never goes to a log: it may quote the request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -32,6 +34,7 @@ enum Kind {
     Denied,
     NotFound,
     RateLimit,
+    QuotaUsedUp,
     NotReady,
     Unavailable,
     ModelFailed,
@@ -68,6 +71,11 @@ impl Kind {
             Self::RateLimit => {
                 shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "ThrottlingException")
             }
+            Self::QuotaUsedUp => shape(
+                StatusCode::TOO_MANY_REQUESTS,
+                "insufficient_quota",
+                "ServiceQuotaExceededException",
+            ),
             Self::NotReady => {
                 shape(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ModelNotReadyException")
             }
@@ -169,6 +177,10 @@ impl IntoResponse for OpenAiError {
         if self.kind.may_pass() {
             headers.insert(header::RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
         }
+        if self.kind == Kind::QuotaUsedUp {
+            // The status alone would make OpenAI's clients try again.
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
         response.extensions_mut().insert(shape.failure);
         response
     }
@@ -190,6 +202,7 @@ impl From<Refusal> for OpenAiError {
             Refusal::TimedOut { .. } => (Kind::TimedOut, "request_timeout"),
             Refusal::Access(_) => (Kind::Unauthenticated, "invalid_api_key"),
             Refusal::KeyLimited(_) => (Kind::RateLimit, "rate_limit_exceeded"),
+            Refusal::QuotaUsedUp(_) => (Kind::QuotaUsedUp, "insufficient_quota"),
             Refusal::ModelDenied => (Kind::Denied, "model_denied"),
         };
         Self::new(kind, code, refusal.to_string())

@@ -1,6 +1,6 @@
 //! Who is let in, with what, and how much a key may do.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -20,7 +20,9 @@ use tokio::time::{Instant, sleep};
 use crate::api::tests::client::{self, Answer};
 use crate::api::tests::{TestServer, app_of_toy, ask};
 use crate::api::{Access, AccessOptions};
-use crate::keys::{IssuedKey, KeyKind, KeyLimits, KeyStore, LimitChanges, NewKey, Timestamp};
+use crate::keys::{
+    Day, IssuedKey, KeyKind, KeyLimits, KeyStore, LimitChanges, NewKey, Timestamp, UsageStore,
+};
 use crate::pipeline::Pipeline;
 use crate::pipeline::testing::{endless, saying};
 
@@ -35,6 +37,10 @@ struct Secured {
 
 fn new_store(folder: &TempDir) -> KeyStore {
     KeyStore::new(folder.path().join("keys.toml"), folder.path().join("keys.key"))
+}
+
+fn new_usage(folder: &TempDir) -> UsageStore {
+    UsageStore::new(folder.path().join("usage.toml"))
 }
 
 fn create(store: &KeyStore, name: &str, kind: KeyKind, limits: KeyLimits) -> IssuedKey {
@@ -52,7 +58,7 @@ impl Secured {
         let store = new_store(&folder);
         let access = create(&store, "signer", KeyKind::Access, KeyLimits::default());
         let bearer = create(&store, "bearer", KeyKind::Bearer, KeyLimits::default());
-        let entrance = Access::with_keys(store.clone(), options).unwrap();
+        let entrance = Access::with_keys(store.clone(), new_usage(&folder), options).unwrap();
         let server = TestServer::start_app(pipeline, |app| app.with_access(entrance)).await;
         Self { server, store, access, bearer, _folder: folder }
     }
@@ -343,7 +349,8 @@ async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
 async fn a_running_server_follows_the_file_of_keys() {
     let folder = TempDir::new().unwrap();
     let store = new_store(&folder);
-    let entrance = Access::with_keys(store.clone(), AccessOptions::default()).unwrap();
+    let entrance =
+        Access::with_keys(store.clone(), new_usage(&folder), AccessOptions::default()).unwrap();
     assert!(!entrance.is_required());
     let pipeline = saying("</think>ok");
     let server = TestServer::start_app(pipeline, |app| app.with_access(entrance)).await;
@@ -411,6 +418,58 @@ async fn keys_are_held_to_their_limits() {
     assert!(message.contains("5 tokens a minute"), "{message}");
     // Others are not concerned.
     assert_eq!(answer(&secured.bearer).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_days_tokens_that_are_used_up_stay_so_over_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let (store, usage) = (new_store(&folder), new_usage(&folder));
+    let tokens_per_day = NonZeroU64::new(3);
+    let key =
+        create(&store, "a", KeyKind::Bearer, KeyLimits { tokens_per_day, ..KeyLimits::default() });
+    let bearer = format!("authorization: Bearer {}", key.secret.reveal());
+    let start = async || {
+        let entrance = Access::with_keys(store.clone(), usage.clone(), AccessOptions::default());
+        let entrance = entrance.unwrap();
+        TestServer::start_app(saying("</think>ok"), |app| app.with_access(entrance)).await
+    };
+    let mut first = start().await;
+    let answer = first.post_with("/model/toy/converse", &bearer, &ask("")).await;
+    assert_eq!(answer.status, 200);
+    let used = answer.json()["usage"]["totalTokens"].as_u64().unwrap();
+    assert!(used >= 3);
+    first.stop();
+    first.task.await.unwrap();
+    assert_eq!(usage.read(Day::today()).unwrap().of(&key.key.id), used);
+
+    let second = start().await;
+    let chat = r#"{"model":"toy","messages":[{"role":"user","content":"q"}]}"#;
+    let converse = ask("");
+    for (path, body, status, code) in [
+        ("/model/toy/converse", converse.as_str(), 429, "ThrottlingException"),
+        ("/model/toy/converse-stream", &converse, 429, "ThrottlingException"),
+        ("/guardrail-checks/invoke", "{}", 429, "ThrottlingException"),
+        ("/model/toy/invoke", "{}", 400, "ServiceQuotaExceededException"),
+        ("/model/toy/invoke-with-response-stream", "{}", 400, "ServiceQuotaExceededException"),
+        ("/guardrail/g/version/1/apply", "{}", 400, "ServiceQuotaExceededException"),
+        ("/v1/chat/completions", chat, 429, ""),
+    ] {
+        let refused = second.post_with(path, &bearer, body).await;
+        assert_eq!(refused.status.as_u16(), status, "{path}");
+        let text = String::from_utf8_lossy(&refused.body);
+        assert!(text.contains("used up its 3 tokens of this day"), "{text}");
+        if code.is_empty() {
+            assert_eq!(refused.json()["error"]["code"], "insufficient_quota");
+            assert_eq!(refused.header("x-should-retry"), "false");
+            assert!(refused.headers.get("retry-after").is_none());
+        } else {
+            assert_eq!(refused.error().1, code, "{path}");
+        }
+    }
+    // To look around takes no tokens.
+    let counted = format!(r#"{{"input":{{"converse":{converse}}}}}"#);
+    let answer = second.post_with("/model/toy/count-tokens", &bearer, &counted).await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Where keys are kept, what `outcrop keys` is asked, and how a duration is written.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum, builder::BoolishValueParser};
 
@@ -10,7 +11,7 @@ use crate::cli::{
     keys::{KeysAction, KeysCommand},
     serve::EntranceOptions,
 };
-use crate::keys::{KeyKind, KeyLimits, KeyStore, LimitChanges, NewKey, Timestamp};
+use crate::keys::{KeyKind, KeyLimits, KeyStore, LimitChanges, NewKey, Timestamp, UsageStore};
 
 /// The file of keys and what opens it.
 #[derive(Debug, Clone, Args)]
@@ -34,13 +35,24 @@ pub(super) struct KeyStoreArgs {
         help_heading = "Keys"
     )]
     key_file: Option<PathBuf>,
+    /// The file in which servers write down how many tokens each key has used today
+    /// [default: keys-usage.toml in the user's data folder]
+    #[arg(
+        long,
+        global = true,
+        env = "OUTCROP_KEY_USAGE",
+        value_name = "FILE",
+        help_heading = "Keys"
+    )]
+    key_usage: Option<PathBuf>,
 }
 
 impl KeyStoreArgs {
-    pub(super) fn into_store(self, global: &GlobalArgs) -> Result<KeyStore, clap::Error> {
+    fn into_stores(self, global: &GlobalArgs) -> Result<(KeyStore, UsageStore), clap::Error> {
         let home = environment::home(global)?;
-        let keys = self.keys.unwrap_or_else(|| home.join("keys.toml"));
-        Ok(KeyStore::new(keys, self.key_file.unwrap_or_else(|| home.join("keys.key"))))
+        let path = |given: Option<PathBuf>, name| given.unwrap_or_else(|| home.join(name));
+        let keys = KeyStore::new(path(self.keys, "keys.toml"), path(self.key_file, "keys.key"));
+        Ok((keys, UsageStore::new(path(self.key_usage, "keys-usage.toml"))))
     }
 }
 
@@ -70,8 +82,10 @@ pub(super) struct AccessArgs {
 impl AccessArgs {
     pub(super) fn into_options(self, global: &GlobalArgs) -> Result<EntranceOptions, clap::Error> {
         let tls = self.tls_cert.zip(self.tls_key);
+        let (keys, usage) = self.store.into_stores(global)?;
         Ok(EntranceOptions {
-            keys: self.store.into_store(global)?,
+            keys,
+            usage,
             insecure_no_auth: self.insecure_no_auth,
             access: AccessOptions { region: self.region, metrics_open: self.metrics_open },
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
@@ -90,6 +104,7 @@ AWS's tools, as the API key by OpenAI's.
 Examples:
   outcrop keys create batch-jobs
   outcrop keys create notebook --kind bearer --expires 90d --tokens-per-minute 20000
+  outcrop keys create team-a --tokens-per-day 2000000
   outcrop keys limit notebook --max-concurrent 2 --model deepseek-r1-distill-qwen-7b
   outcrop keys revoke notebook";
 
@@ -121,7 +136,7 @@ enum KeysActionArgs {
         #[arg(long)]
         json: bool,
     },
-    /// List keys, revoked ones included, without their secrets
+    /// List keys and what they have used today, revoked ones included, without their secrets
     List {
         /// One JSON array
         #[arg(long)]
@@ -169,6 +184,9 @@ struct LimitArgs {
     /// Tokens a minute, computed prompt and answer together; 0 for no limit
     #[arg(long, value_name = "N")]
     tokens_per_minute: Option<u32>,
+    /// Tokens a day, from midnight to midnight UTC; 0 for no limit
+    #[arg(long, value_name = "N")]
+    tokens_per_day: Option<u64>,
     /// Requests at a time; 0 for no limit
     #[arg(long, value_name = "N")]
     max_concurrent: Option<u32>,
@@ -205,6 +223,7 @@ impl LimitArgs {
         KeyLimits {
             requests_per_minute: limit(self.requests_per_minute),
             tokens_per_minute: limit(self.tokens_per_minute),
+            tokens_per_day: self.tokens_per_day.and_then(NonZeroU64::new),
             max_concurrent: limit(self.max_concurrent),
             models: self.models,
         }
@@ -215,6 +234,7 @@ impl LimitArgs {
         LimitChanges {
             requests_per_minute: change(self.requests_per_minute),
             tokens_per_minute: change(self.tokens_per_minute),
+            tokens_per_day: self.tokens_per_day.map(NonZeroU64::new),
             max_concurrent: change(self.max_concurrent),
             models: (any_model || !self.models.is_empty()).then_some(self.models),
         }
@@ -223,7 +243,7 @@ impl LimitArgs {
 
 impl KeysArgs {
     pub(super) fn into_command(self, global: &GlobalArgs) -> Result<KeysCommand, clap::Error> {
-        let store = self.store.into_store(global)?;
+        let (store, usage) = self.store.into_stores(global)?;
         let (action, json) = match self.action {
             KeysActionArgs::Create { name, kind, expires, limits, json } => {
                 let expires = match expires {
@@ -244,7 +264,7 @@ impl KeysArgs {
                 (KeysAction::Limit { key, changes: limits.into_changes(any_model) }, json)
             }
         };
-        Ok(KeysCommand { store, action, json })
+        Ok(KeysCommand { store, usage, action, json })
     }
 }
 

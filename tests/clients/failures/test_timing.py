@@ -29,6 +29,7 @@ class PrefixCache(unittest.TestCase):
     def test_another_tenants_prefix_is_neither_hit_nor_felt(self):
         with tempfile.TemporaryDirectory() as folder:
             keys = ("--keys", f"{folder}/keys.toml", "--key-file", f"{folder}/keys.key")
+            keys += ("--key-usage", f"{folder}/usage.toml")
             victim, attacker = (self.key(name, keys) for name in ("victim", "attacker"))
             with Server(*keys) as server:
                 self.probe(server, victim, 9_999)

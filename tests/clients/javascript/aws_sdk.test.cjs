@@ -6,6 +6,7 @@ const { after, test } = require("node:test");
 const exceptions = require("@aws-sdk/client-bedrock-runtime");
 const provoked = require("./provoked.cjs");
 const {
+  ApplyGuardrailCommand,
   BedrockRuntimeClient,
   ConverseCommand,
   ConverseStreamCommand,
@@ -200,6 +201,28 @@ for (const { name, status, tries = 1, ...changes } of provoked) {
     }
   });
 }
+
+test("ServiceQuotaExceededException is the client's own exception", async () => {
+  const { OUTCROP_SPENT_KEY_ID, OUTCROP_SPENT_SECRET } = process.env;
+  const credentials = { accessKeyId: OUTCROP_SPENT_KEY_ID, secretAccessKey: OUTCROP_SPENT_SECRET };
+  const asking = runtime({ maxAttempts: 1, credentials });
+  const body = JSON.stringify({ prompt: "Hi", max_tokens: 1 });
+  const invoke = () => asking.send(new InvokeModelCommand({ modelId, body }));
+  // The key has one token a day, and is charged a moment after the answer.
+  for (let attempt = 0; attempt < 3; attempt += 1) await invoke().catch(() => {});
+  const content = [{ text: { text: "Hi" } }];
+  const guardrail = { guardrailIdentifier: "everything", guardrailVersion: "DRAFT" };
+  for (const send of [
+    invoke,
+    () => asking.send(new InvokeModelWithResponseStreamCommand({ modelId, body })),
+    () => asking.send(new ApplyGuardrailCommand({ ...guardrail, source: "INPUT", content })),
+  ]) {
+    await assert.rejects(send(), (error) => {
+      assert.ok(error instanceof exceptions.ServiceQuotaExceededException, String(error));
+      return error.$metadata.httpStatusCode === 400;
+    });
+  }
+});
 
 test("signatures and keys, with TLS and without", async () => {
   const wrong = { accessKeyId: process.env.AWS_ACCESS_KEY_ID, secretAccessKey: "wrong" };

@@ -104,6 +104,19 @@ class CommandLine(unittest.TestCase):
         result = converse(AWS_SECRET_ACCESS_KEY="wrong")
         self.assertIn("(InvalidSignatureException)", result.stderr)
 
+    def test_a_quota_that_is_used_up(self):
+        body = json.dumps({"prompt": "Once", "max_tokens": 1})
+        with tempfile.NamedTemporaryFile() as file:
+            # The key has one token a day; the first requests may be good.
+            for _ in range(3):
+                result = aws(
+                    *("bedrock-runtime", "invoke-model", "--model-id", MODEL, "--body", body),
+                    file.name,
+                    AWS_ACCESS_KEY_ID=os.environ["OUTCROP_SPENT_KEY_ID"],
+                    AWS_SECRET_ACCESS_KEY=os.environ["OUTCROP_SPENT_SECRET"],
+                )
+        self.assertIn("(ServiceQuotaExceededException)", result.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()

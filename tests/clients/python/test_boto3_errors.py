@@ -1,11 +1,13 @@
 """Each error of the service model that a client can provoke, as boto3's own exception."""
 
+import contextlib
 import json
+import os
 import unittest
 
 from botocore.exceptions import ClientError, EventStreamError
 
-from endpoint import MODEL, PROVOKED, UNKNOWN_MODEL, ask, impatient
+from endpoint import EVERYTHING, MODEL, PROVOKED, UNKNOWN_MODEL, ask, impatient
 
 IMAGE = {"image": {"format": "png", "source": {"bytes": b"x"}}}
 VIDEO = {"video": {"format": "mp4", "source": {"bytes": b"x"}}}
@@ -38,6 +40,13 @@ INVOKED = {
     "ValidationException": {"temperature": 9},
     "ModelTimeoutException": {"prompt": STORY, "max_tokens": 1500, "temperature": 0.0},
 }
+
+# A key with one token a day. A request is charged when it has ended, a moment after its answer.
+SPENT = {
+    "aws_access_key_id": os.environ["OUTCROP_SPENT_KEY_ID"],
+    "aws_secret_access_key": os.environ["OUTCROP_SPENT_SECRET"],
+}
+TRIES = 3
 
 # Those come when the stream has begun, which has another exception for them.
 CUT_STREAMS = ("ModelTimeoutException", "ModelErrorException")
@@ -119,6 +128,29 @@ class Errors(unittest.TestCase):
                     self.assertTrue(error.response["Error"]["Message"])
                     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
                     self.assertEqual(status, provoked.status)
+
+    def test_a_quota_that_is_used_up(self):
+        client = impatient(**SPENT)
+        body = json.dumps({"prompt": "Hi", "max_tokens": 1})
+        for _ in range(TRIES):
+            with contextlib.suppress(client.exceptions.ServiceQuotaExceededException):
+                client.invoke_model(modelId=MODEL, body=body)
+        text = [{"text": {"text": "Hi"}}]
+        for call in (
+            lambda: client.invoke_model(modelId=MODEL, body=body),
+            lambda: client.invoke_model_with_response_stream(modelId=MODEL, body=body),
+            lambda: client.apply_guardrail(**EVERYTHING, source="INPUT", content=text),
+        ):
+            with self.assertRaises(client.exceptions.ServiceQuotaExceededException) as caught:
+                call()
+            response = caught.exception.response
+            self.assertIn("1 tokens", response["Error"]["Message"])
+            self.assertEqual(response["ResponseMetadata"]["HTTPStatusCode"], 400)
+        # Its service model has no such exception.
+        for operation in (client.converse, client.converse_stream):
+            with self.assertRaises(client.exceptions.ThrottlingException) as caught:
+                operation(modelId=MODEL, messages=ask("Hi"))
+            self.assertNotIn("retry-after", caught.exception.response["ResponseMetadata"]["HTTPHeaders"])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import unittest
 import boto3
 from botocore.config import Config
 from pydantic import BaseModel, Field
-from strands import Agent, tool
+from strands import Agent, ModelRetryStrategy, tool
 from strands.models import BedrockModel
 
 from endpoint import BLOCKED_INPUT, BLOCKED_OUTPUT, ENDPOINT, MODEL, PROVOKED, saying, settings
@@ -32,7 +32,7 @@ def letter_count(word: str) -> str:
     return str(len(word))
 
 
-def agent(model=MODEL, tools=(), streaming=True, **settings):
+def agent(model=MODEL, tools=(), streaming=True, retry_strategy=None, **settings):
     settings = {"endpoint_url": ENDPOINT, "temperature": 0.0, "max_tokens": 12, **settings}
     bedrock = BedrockModel(
         model_id=model,
@@ -40,7 +40,8 @@ def agent(model=MODEL, tools=(), streaming=True, **settings):
         streaming=streaming,
         **settings,
     )
-    return Agent(model=bedrock, tools=list(tools), callback_handler=None)
+    options = {"retry_strategy": retry_strategy} if retry_strategy else {}
+    return Agent(model=bedrock, tools=list(tools), callback_handler=None, **options)
 
 
 class Agents(unittest.TestCase):
@@ -77,9 +78,6 @@ class Agents(unittest.TestCase):
 
     def test_errors_surface(self):
         for name, provoked in PROVOKED.items():
-            if name == "ThrottlingException":
-                # It waits for minutes and asks again, as it should.
-                continue
             with self.subTest(name):
 
                 def asked():
@@ -89,6 +87,8 @@ class Agents(unittest.TestCase):
                         endpoint_url=provoked.endpoint,
                         streaming=False,
                         boto_client_config=once,
+                        # It would wait for minutes and ask again.
+                        retry_strategy=ModelRetryStrategy(max_attempts=1),
                         **settings(provoked),
                     )
                     made("Tell a long story.")

@@ -238,3 +238,23 @@ async fn errors_are_the_sdks_own_types() {
         assert!(is_it(&error), "{index}: {error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_the_sdks_own_type() {
+    let Ok(endpoint) = std::env::var("OUTCROP_ENDPOINT") else {
+        return;
+    };
+    let (id, secret) = (variable("OUTCROP_SPENT_KEY_ID"), variable("OUTCROP_SPENT_SECRET"));
+    let client = client_of(endpoint, id, secret);
+    let body = || Blob::new(r#"{"prompt":"Hi","max_tokens":1}"#);
+    let invoke = || client.invoke_model().model_id(MODEL).body(body()).send();
+    // The key has one token a day, and is charged a moment after the answer.
+    for _ in 0..3 {
+        let _ = invoke().await;
+    }
+    let error = invoke().await.expect_err("nothing is left").into_service_error();
+    assert!(error.is_service_quota_exceeded_exception(), "{error:?}");
+    let stream = client.invoke_model_with_response_stream().model_id(MODEL).body(body());
+    let error = stream.send().await.expect_err("nothing is left").into_service_error();
+    assert!(error.is_service_quota_exceeded_exception(), "{error:?}");
+}
