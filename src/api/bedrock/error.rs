@@ -31,6 +31,9 @@ pub(in crate::api) enum BedrockError {
     ModelNotReady,
     #[error("{0}")]
     ServiceQuotaExceeded(String),
+    /// A quota that is used up, of an operation that has no exception for it.
+    #[error("{0}")]
+    QuotaThrottling(String),
     #[error("{0}")]
     ModelError(String),
     #[error("{0}")]
@@ -67,7 +70,7 @@ impl BedrockError {
             Self::ResourceNotFound(_) => {
                 shape("ResourceNotFoundException", StatusCode::NOT_FOUND, "validationException")
             }
-            Self::Throttling(_) => {
+            Self::Throttling(_) | Self::QuotaThrottling(_) => {
                 shape("ThrottlingException", StatusCode::TOO_MANY_REQUESTS, "throttlingException")
             }
             Self::ServiceQuotaExceeded(_) => shape(
@@ -124,6 +127,7 @@ impl BedrockError {
             | Self::ResourceNotFound(_)
             | Self::Throttling(_)
             | Self::ServiceQuotaExceeded(_)
+            | Self::QuotaThrottling(_)
             | Self::ModelNotReady
             | Self::ModelTimeout(_)
             | Self::ServiceUnavailable(_)
@@ -141,6 +145,7 @@ impl BedrockError {
             Self::Validation(_)
             | Self::ResourceNotFound(_)
             | Self::ServiceQuotaExceeded(_)
+            | Self::QuotaThrottling(_)
             | Self::ModelError(_)
             | Self::ModelTimeout(_)
             | Self::InternalServer(_)
@@ -160,7 +165,7 @@ impl BedrockError {
                 | Operation::ApplyGuardrail,
                 error,
             ) => error,
-            (_, Self::ServiceQuotaExceeded(message)) => Self::Throttling(message),
+            (_, Self::ServiceQuotaExceeded(message)) => Self::QuotaThrottling(message),
             (_, error) => error,
         }
     }
