@@ -19,12 +19,12 @@ struct BlockMaximaArgs {
     int32_t num_blocks;
 };
 
-// A warp for each block; the grid's second dimension is rows.
+// A warp for each block; the grid's first dimension is rows, the only one that may be long.
 DEVICE void find_maxima(const BlockMaximaArgs& args) {
     int lane = threadIdx.x % 32;
-    int block = blockIdx.x * LOGITS_WARPS + threadIdx.x / 32;
+    int block = blockIdx.y * LOGITS_WARPS + threadIdx.x / 32;
     if (block >= args.num_blocks) return;
-    int64_t row = blockIdx.y;
+    int64_t row = blockIdx.x;
     const float* logits = args.logits + row * args.width;
     float most = -INFINITY;
 #pragma unroll
@@ -87,8 +87,8 @@ DEVICE float weight_of(const WeighRow& row, float logit) {
 DEVICE void weigh_blocks(const WeighArgs& args) {
     int lane = threadIdx.x % WEIGH_LANES;
     int blocks_each = LOGITS_WARPS * 32 / WEIGH_LANES;
-    int block = blockIdx.x * blocks_each + threadIdx.x / WEIGH_LANES;
-    WeighRow row = args.rows[blockIdx.y];
+    int block = blockIdx.y * blocks_each + threadIdx.x / WEIGH_LANES;
+    WeighRow row = args.rows[blockIdx.x];
     const float* logits = args.logits + int64_t(row.row) * args.width;
     int stop = (block + 1) * LOGITS_BLOCK < args.width ? (block + 1) * LOGITS_BLOCK : args.width;
     float sum = 0;
@@ -99,7 +99,7 @@ DEVICE void weigh_blocks(const WeighArgs& args) {
     float total = sum;
     for (int other = 1; other < WEIGH_LANES; other++) total = plus(total, shuffle_xor(sum, other));
     if (lane == 0 && block < args.num_blocks)
-        args.weights[int64_t(blockIdx.y) * args.num_blocks + block] = total;
+        args.weights[int64_t(blockIdx.x) * args.num_blocks + block] = total;
 }
 KERNEL(weigh, WeighArgs, LOGITS_WARPS * 32, weigh_blocks)
 

@@ -13,12 +13,16 @@ use crate::{CudaError, Float, Result};
 
 /// What NVIDIA recommends for Hopper.
 const WORKSPACE_BYTES: usize = 32 << 20;
+/// CUDA 12.0's.
+const VERSION_MIN: usize = 120_000;
 /// Shapes whose plans are kept. A server sees few decode batches and as many prompts' lengths as
 /// there are.
 const PLANS_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Blas {
+    /// The handle is of its context.
+    driver: Arc<Driver>,
     handle: sys::cublasLtHandle_t,
     workspace: Buffer,
     plans: Mutex<HashMap<Shape, Plan>>,
@@ -67,19 +71,27 @@ impl Blas {
         if !unsafe { sys::is_culib_present() } {
             return Err(CudaError::NoBlas);
         }
+        // The library may be there under a name without a version; the calls below have been the same
+        // since this one.
+        // SAFETY: the library is loaded.
+        let version = unsafe { sys::cublasLtGetVersion() };
+        if version < VERSION_MIN {
+            return Err(CudaError::OldBlas { version });
+        }
         driver.bind()?;
         let mut handle = std::ptr::null_mut();
         // SAFETY: there is a place for the handle.
         check(unsafe { sys::cublasLtCreate(&mut handle) }, "cublasLtCreate")?;
         let workspace = Buffer::new(driver, WORKSPACE_BYTES)?;
-        Ok(Self { handle, workspace, plans: Mutex::default() })
+        let driver = Arc::clone(driver);
+        Ok(Self { driver, handle, workspace, plans: Mutex::default() })
     }
 
     /// # Safety
     ///
     /// The three matrices have the sizes that are said, and live until the stream has done this.
-    pub(crate) unsafe fn multiply(&self, driver: &Driver, product: &Product) -> Result<()> {
-        driver.bind()?;
+    pub(crate) unsafe fn multiply(&self, product: &Product) -> Result<()> {
+        self.driver.bind()?;
         let shape = (product.n, product.k, product.num_rows, product.out_stride, product.dtype);
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if !plans.contains_key(&shape) {
@@ -108,7 +120,7 @@ impl Blas {
                 &plan.algorithm,
                 self.workspace.address() as *mut c_void,
                 WORKSPACE_BYTES,
-                driver.stream().cast(),
+                self.driver.stream().cast(),
             )
         };
         check(status, "cublasLtMatmul")
@@ -172,12 +184,13 @@ impl Blas {
             let _ = sys::cublasLtMatmulPreferenceDestroy(preference);
             check(status, "cublasLtMatmulAlgoGetHeuristic")?;
         }
-        if num_found == 0 {
+        // SAFETY: all bytes were zero, which is valid, and the call has written the first result.
+        let found = unsafe { found.assume_init() };
+        if num_found == 0 || found.state != sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
             let expected = "cuBLASLt has an algorithm for few others";
             return Err(CudaError::shape("product", format!("{product:?}"), expected));
         }
-        // SAFETY: all bytes were zero, and the call has written the first result.
-        plan.algorithm = unsafe { found.assume_init() }.algo;
+        plan.algorithm = found.algo;
         Ok(plan)
     }
 }
@@ -213,7 +226,9 @@ impl Drop for Plan {
 
 impl Drop for Blas {
     fn drop(&mut self) {
-        // SAFETY: made by `new`.
-        let _ = unsafe { sys::cublasLtDestroy(self.handle) };
+        if self.driver.bind().is_ok() {
+            // SAFETY: made by `new`.
+            let _ = unsafe { sys::cublasLtDestroy(self.handle) };
+        }
     }
 }

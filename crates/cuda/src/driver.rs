@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_void};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys;
 
@@ -10,7 +11,12 @@ use crate::args::Args;
 use crate::{CudaError, Result};
 
 /// All kernels, for every GPU that the program was built for; empty if for none.
-static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
+static KERNELS: &Aligned<[u8]> =
+    &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin")));
+
+/// A fat binary begins with words of eight bytes, which bytes alone would put at any address.
+#[repr(C, align(16))]
+struct Aligned<T: ?Sized>(T);
 
 /// The first version whose compiler made the kernels.
 const DRIVER_VERSION_MIN: i32 = 13_000;
@@ -42,6 +48,7 @@ pub(crate) struct Driver {
     stream: sys::CUstream,
     module: sys::CUmodule,
     functions: Mutex<HashMap<String, Function>>,
+    is_lost: AtomicBool,
     pub(crate) facts: DeviceFacts,
 }
 
@@ -67,6 +74,8 @@ unsafe impl Sync for Driver {}
 /// Captured work, to be launched as one.
 #[derive(Debug)]
 pub struct Graph {
+    /// The context that it belongs to lives as long.
+    driver: Arc<Driver>,
     executable: sys::CUgraphExec,
 }
 
@@ -75,8 +84,10 @@ unsafe impl Send for Graph {}
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // SAFETY: made by `end_capture`, and nobody else has it.
-        let _ = unsafe { sys::cuGraphExecDestroy(self.executable) };
+        if self.driver.bind().is_ok() {
+            // SAFETY: made by `end_capture`, and nobody else has it.
+            let _ = unsafe { sys::cuGraphExecDestroy(self.executable) };
+        }
     }
 }
 
@@ -92,7 +103,7 @@ impl Driver {
             let (major, minor) = (facts.major, facts.minor);
             return Err(CudaError::OldGpu { name: facts.name, major, minor });
         }
-        if KERNELS.is_empty() && !facts.name.starts_with(STAND_IN) {
+        if KERNELS.0.is_empty() && !facts.name.starts_with(STAND_IN) {
             return Err(CudaError::NoKernels);
         }
         let mut context = std::ptr::null_mut();
@@ -104,11 +115,11 @@ impl Driver {
             check(sys::cuCtxSetCurrent(context), "cuCtxSetCurrent")?;
             let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
             check(sys::cuStreamCreate(&mut stream, flags), "cuStreamCreate")?;
-            let image = KERNELS.as_ptr().cast::<c_void>();
+            let image = KERNELS.0.as_ptr().cast::<c_void>();
             check(sys::cuModuleLoadData(&mut module, image), "cuModuleLoadData")?;
         }
-        let functions = Mutex::default();
-        Ok(Self { device, context, stream, module, functions, facts })
+        let (functions, is_lost) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { device, context, stream, module, functions, is_lost, facts })
     }
 
     pub(crate) fn stream(&self) -> sys::CUstream {
@@ -130,11 +141,22 @@ impl Driver {
         Ok((free, total))
     }
 
-    /// Waits until all work of the stream is done.
+    /// Waits until all work of the stream is done. An error is one of that work, and such an error
+    /// is the context's from then on: every later call has it as well.
     pub(crate) fn synchronize(&self) -> Result<()> {
-        self.bind()?;
-        // SAFETY: the stream is held until `self` is dropped.
-        check(unsafe { sys::cuStreamSynchronize(self.stream) }, "cuStreamSynchronize")
+        let wait = || {
+            self.bind()?;
+            // SAFETY: the stream is held until `self` is dropped.
+            check(unsafe { sys::cuStreamSynchronize(self.stream) }, "cuStreamSynchronize")
+        };
+        wait().map_err(|error| {
+            self.is_lost.store(true, Ordering::Relaxed);
+            CudaError::Lost(Box::new(error))
+        })
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
     }
 
     /// # Safety
@@ -208,7 +230,7 @@ impl Driver {
     }
 
     /// What was noted.
-    pub(crate) fn end_capture(&self) -> Result<Graph> {
+    pub(crate) fn end_capture(self: &Arc<Self>) -> Result<Graph> {
         self.bind()?;
         let mut graph = std::ptr::null_mut();
         let mut executable = std::ptr::null_mut();
@@ -219,7 +241,7 @@ impl Driver {
             let _ = sys::cuGraphDestroy(graph);
             check(result, "cuGraphInstantiate")?;
         }
-        Ok(Graph { executable })
+        Ok(Graph { driver: Arc::clone(self), executable })
     }
 
     /// # Safety

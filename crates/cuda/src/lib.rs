@@ -90,6 +90,12 @@ pub enum CudaError {
     OutOfMemory { bytes: usize },
     #[error("{call} failed: {message} ({code})")]
     Driver { call: &'static str, code: i32, message: String },
+    /// Work on the GPU has gone wrong in a way that ends its context: an illegal address, an error of
+    /// its memory, a GPU that fell off the bus. Only another process can use it again.
+    #[error("the GPU is lost to this process: {0}")]
+    Lost(Box<CudaError>),
+    #[error("cuBLASLt is of version {version}, but one of CUDA 12 or newer is needed")]
+    OldBlas { version: usize },
     #[error("{call} of cuBLASLt failed with status {status}")]
     Blas { call: &'static str, status: i32 },
     #[error("kernel `{name}` takes {expected} bytes of arguments, not {found}")]

@@ -235,7 +235,7 @@ impl Session {
         };
         if matrix.format.float() == Some(dtype) {
             // SAFETY: the caller has compared the matrix with `x` and made `out` for it.
-            return unsafe { self.blas.multiply(&self.driver, &product) };
+            return unsafe { self.blas.multiply(&product) };
         }
         // cuBLASLt's addresses are multiples of 256, which 64 elements are.
         let part = (UNPACKED_BYTES / (matrix.k * dtype.bytes())).max(64) / 64 * 64;
@@ -247,7 +247,7 @@ impl Session {
             product.out = out.address() + (first * 4) as u64;
             product.n = n;
             // SAFETY: as above, for these columns of `out`.
-            unsafe { self.blas.multiply(&self.driver, &product) }?;
+            unsafe { self.blas.multiply(&product) }?;
         }
         Ok(())
     }

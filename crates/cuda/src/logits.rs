@@ -76,7 +76,8 @@ impl Output {
                 width: width as i32,
                 num_blocks: num_blocks as i32,
             };
-            let grid = [num_blocks.div_ceil(WARPS), rows.num_rows(), 1];
+            // A grid has far more places in its first dimension than rows or blocks there are.
+            let grid = [rows.num_rows(), num_blocks.div_ceil(WARPS), 1];
             // SAFETY: the grid is one of blocks of these rows, each of which has its maximum.
             unsafe { session.driver.launch("block_maxima", grid, WARPS * 32, 0, &args) }?;
         }
@@ -134,7 +135,7 @@ impl Logits {
                 num_blocks: num_blocks as i32,
             };
             let blocks_each = WARPS * 32 / WEIGH_LANES;
-            let grid = [num_blocks.div_ceil(blocks_each), rows.len(), 1];
+            let grid = [rows.len(), num_blocks.div_ceil(blocks_each), 1];
             // SAFETY: rows have been compared with those that are there, and each has its answers.
             unsafe { self.session.driver.launch("weigh", grid, WARPS * 32, 0, &args) }
         })

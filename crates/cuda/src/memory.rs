@@ -42,12 +42,8 @@ impl Buffer {
 
     pub(crate) fn of(driver: &Arc<Driver>, bytes: &[u8]) -> Result<Self> {
         let buffer = Self::new(driver, bytes.len())?;
-        // SAFETY: both are as long as is copied, and the call returns when it is done.
-        let result = unsafe {
-            let from = bytes.as_ptr().cast::<c_void>();
-            sys::cuMemcpyHtoD_v2(buffer.address, from, bytes.len())
-        };
-        check(result, "cuMemcpyHtoD")?;
+        // SAFETY: the buffer is as long.
+        unsafe { copy_to(driver, buffer.address, bytes) }?;
         Ok(buffer)
     }
 
@@ -79,9 +75,31 @@ impl Drop for Buffer {
     }
 }
 
+/// Copies `bytes` to `address` and waits for it. On the stream: a copy outside of it may still be on
+/// its way from the driver's own buffers when the call returns, and a stream that does not wait for
+/// the default one would read what was there before.
+///
+/// # Safety
+///
+/// That many bytes are allocated at `address`.
+pub(crate) unsafe fn copy_to(driver: &Driver, address: u64, bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    driver.bind()?;
+    let (from, stream) = (bytes.as_ptr().cast::<c_void>(), driver.stream());
+    // SAFETY: the caller's; `bytes` is borrowed until the stream is done.
+    let result = unsafe { sys::cuMemcpyHtoDAsync_v2(address, from, bytes.len(), stream) };
+    let copied = check(result, "cuMemcpyHtoDAsync");
+    driver.synchronize()?;
+    copied
+}
+
 /// Memory of the host that the GPU copies from and to by itself.
 #[derive(Debug)]
 pub(crate) struct Pinned {
+    /// The context that it belongs to lives as long.
+    driver: Arc<Driver>,
     pointer: *mut u8,
     bytes: usize,
 }
@@ -90,14 +108,14 @@ pub(crate) struct Pinned {
 unsafe impl Send for Pinned {}
 
 impl Pinned {
-    pub(crate) fn new(driver: &Driver, bytes: usize) -> Result<Self> {
+    pub(crate) fn new(driver: &Arc<Driver>, bytes: usize) -> Result<Self> {
         driver.bind()?;
         let mut pointer = std::ptr::null_mut();
         // SAFETY: there is a place for the address.
         check(unsafe { sys::cuMemHostAlloc(&mut pointer, bytes, 0) }, "cuMemHostAlloc")?;
         // SAFETY: that many bytes were allocated; they hold something before they are read.
         unsafe { std::ptr::write_bytes(pointer.cast::<u8>(), 0, bytes) };
-        Ok(Self { pointer: pointer.cast(), bytes })
+        Ok(Self { driver: Arc::clone(driver), pointer: pointer.cast(), bytes })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -117,8 +135,10 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: allocated by `new` and freed once.
-        let _ = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
+        if self.driver.bind().is_ok() {
+            // SAFETY: allocated by `new` and freed once.
+            let _ = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
+        }
     }
 }
 

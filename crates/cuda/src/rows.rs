@@ -2,7 +2,7 @@
 
 use crate::args::{AddArgs, RmsNormArgs, SiluMulArgs};
 use crate::batch::Batch;
-use crate::memory::{Buffer, Scratch};
+use crate::memory::{Buffer, Scratch, copy_to};
 use crate::session::Session;
 use crate::{CudaError, Float, Result};
 
@@ -49,7 +49,8 @@ impl Rows {
     pub fn upload(session: &Session, values: &[f32], width: usize) -> Result<Self> {
         let rows = Self::new(session, values.len() / width, width, Float::F32)?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        session.write(rows.address(), &bytes)?;
+        // SAFETY: the rows have as many elements as values, less what is no whole row.
+        unsafe { copy_to(&session.driver, rows.address(), &bytes[..rows.num_rows * width * 4]) }?;
         Ok(rows)
     }
 

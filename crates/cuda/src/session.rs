@@ -13,7 +13,7 @@ use crate::driver::{Driver, Graph, check};
 use crate::logits::{Answers, Logits, Output};
 use crate::memory::{Buffer, Pinned, Pool};
 use crate::rows::Rows;
-use crate::{Float, Result};
+use crate::{CudaError, Float, Result};
 
 /// A GPU as one decoder uses it. Its operations are done in order.
 pub struct Session {
@@ -23,7 +23,7 @@ pub struct Session {
     pub(crate) metadata: Mutex<Metadata>,
     results: Mutex<Option<Pinned>>,
     pub(crate) answers: Mutex<Answers>,
-    graphs: Mutex<HashMap<GraphKey, DecodeGraph>>,
+    graphs: Mutex<Graphs>,
 }
 
 /// What there is to say about a GPU.
@@ -45,6 +45,14 @@ enum DecodeGraph {
     },
     /// It could not be captured.
     Refused,
+}
+
+/// Graphs by what their launches depend on.
+#[derive(Default)]
+struct Graphs {
+    by_key: HashMap<GraphKey, DecodeGraph>,
+    /// Why the first one was refused.
+    refusal: Option<CudaError>,
 }
 
 impl Session {
@@ -101,15 +109,19 @@ impl Session {
         let num_wanted = batch.num_wanted();
         let step = || Output::new(self, &work()?, num_wanted > 0);
         // SAFETY: the caller's.
-        let output = match unsafe { self.launch_step(batch.graph_key(cache_id), &step) } {
-            Ok(output) => output,
-            Err(error) => {
-                // What was launched before the error still reads the metadata of this step.
-                self.driver.synchronize()?;
-                return Err(error);
-            }
-        };
-        Logits::new(self, output, num_wanted)
+        let output = unsafe { self.launch_step(batch.graph_key(cache_id), &step) };
+        let logits = output.and_then(|output| Logits::new(self, output, num_wanted));
+        if logits.is_err() {
+            // What was launched before the error still reads the metadata of this step. It also tells
+            // an error of the step from one that no later step survives.
+            self.driver.synchronize()?;
+        }
+        logits
+    }
+
+    /// Whether the GPU can no longer be used by this program: see [`CudaError::Lost`].
+    pub fn is_lost(&self) -> bool {
+        self.driver.is_lost()
     }
 
     /// # Safety
@@ -122,22 +134,25 @@ impl Session {
     ) -> Result<Output> {
         let Some(key) = key else { return step() };
         let mut graphs = self.graphs();
-        match graphs.get(&key) {
+        match graphs.by_key.get(&key) {
             None => {
                 // A graph of metadata that has moved reads what was freed.
-                graphs.retain(|other, _| other.is_beside(&key));
-                graphs.insert(key, DecodeGraph::Seen);
+                graphs.by_key.retain(|other, _| other.is_beside(&key));
+                graphs.by_key.insert(key, DecodeGraph::Seen);
             }
             Some(DecodeGraph::Seen) => {
-                let made = self.capture(step);
-                let made = made.map_or(DecodeGraph::Refused, |(graph, output)| {
-                    DecodeGraph::Captured { graph, output }
-                });
-                graphs.insert(key, made);
+                let made = match self.capture(step) {
+                    Ok((graph, output)) => DecodeGraph::Captured { graph, output },
+                    Err(error) => {
+                        graphs.refusal.get_or_insert(error);
+                        DecodeGraph::Refused
+                    }
+                };
+                graphs.by_key.insert(key, made);
             }
             Some(DecodeGraph::Captured { .. } | DecodeGraph::Refused) => {}
         }
-        if let Some(DecodeGraph::Captured { graph, output }) = graphs.get(&key) {
+        if let Some(DecodeGraph::Captured { graph, output }) = graphs.by_key.get(&key) {
             self.pool.note_replay();
             // SAFETY: the pool keeps its memory, and the caller says the same of all else.
             unsafe { self.driver.replay(graph) }?;
@@ -157,10 +172,15 @@ impl Session {
     /// Decode steps that are replayed, by the number of sequences.
     pub fn num_graphs(&self) -> usize {
         let is_captured = |graph: &&DecodeGraph| matches!(graph, DecodeGraph::Captured { .. });
-        self.graphs().values().filter(is_captured).count()
+        self.graphs().by_key.values().filter(is_captured).count()
     }
 
-    fn graphs(&self) -> MutexGuard<'_, HashMap<GraphKey, DecodeGraph>> {
+    /// Why decode steps are not replayed but computed each time; told once.
+    pub fn take_refusal(&self) -> Option<CudaError> {
+        self.graphs().refusal.take()
+    }
+
+    fn graphs(&self) -> MutexGuard<'_, Graphs> {
         self.graphs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -184,6 +204,11 @@ impl Session {
 
     /// Waits for all work, and then has `bytes` bytes from `address` on looked at.
     fn read(&self, address: u64, bytes: usize, look: impl FnOnce(&[u8])) -> Result<()> {
+        if bytes == 0 {
+            self.driver.synchronize()?;
+            look(&[]);
+            return Ok(());
+        }
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         if results.as_ref().is_none_or(|results| results.bytes().len() < bytes) {
             *results = Some(Pinned::new(&self.driver, bytes.next_power_of_two())?);
@@ -197,14 +222,6 @@ impl Session {
         self.driver.synchronize()?;
         look(&results.bytes()[..bytes]);
         Ok(())
-    }
-
-    /// Copies `bytes` to `address`, and waits for it.
-    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
-        self.driver.synchronize()?;
-        let from = bytes.as_ptr().cast();
-        // SAFETY: callers have allocated that many bytes; the call returns when it is done.
-        check(unsafe { sys::cuMemcpyHtoD_v2(address, from, bytes.len()) }, "cuMemcpyHtoD")
     }
 
     /// Bytes a second that copying within the GPU's memory moves, reads and writes together.
@@ -246,7 +263,7 @@ impl Session {
                 dtype,
             };
             // SAFETY: the buffers have these sizes, and freeing them waits.
-            unsafe { self.blas.multiply(&self.driver, &product) }
+            unsafe { self.blas.multiply(&product) }
         })?;
         Ok(2.0 * (size as f64).powi(3) / took.as_secs_f64())
     }

@@ -3,16 +3,25 @@
 // program unchanged. It is for tests: slow, and strict where the real ones are lenient.
 //
 // Work on a stream is done when somebody waits for the stream, so that a buffer that is read or
-// changed too early shows. Fresh memory holds NaN. What is written behind an allocation ends the
-// program when it is freed. What may not be done during a capture is refused.
+// changed too early shows. Fresh memory holds NaN, and memory that was freed is no memory any more.
+// What is written behind an allocation ends the program when it is freed, and so does a graph, a
+// stream or pinned memory that is given back after its context, or on a thread that does not have the
+// context. What may not be done during a capture is refused, and spoils the capture.
+//
+// STAND_IN_MEMORY: bytes of the GPU. STAND_IN_COMPUTE_CAP: its compute capability, as two digits.
+// STAND_IN_FAULT_AFTER: launches after which a kernel reads what is not there, which is the last that
+// the context does.
 #include "threads.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <algorithm>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -22,8 +31,11 @@ enum Result {
     INVALID_VALUE = 1,
     OUT_OF_MEMORY = 2,
     INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
     NOT_FOUND = 500,
+    ILLEGAL_ADDRESS = 700,
     CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_INVALIDATED = 901,
 };
 
 typedef uint64_t Pointer;
@@ -33,6 +45,9 @@ struct Graph { std::vector<Work> work; };
 struct Stream {
     std::vector<Work> queue;
     Graph* capture = nullptr;
+    // Of the capture: whose it is, and whether something was done that it cannot hold.
+    std::thread::id thread;
+    bool is_spoiled = false;
 };
 
 const size_t GUARD_BYTES = 512;
@@ -55,16 +70,52 @@ int capability() {
     return text ? atoi(text) : 90;
 }
 
-bool is_capturing() {
+// Who holds the device's context, and whether this thread has it.
+int num_holders;
+thread_local bool has_context;
+// What was made in the context: it has to be given back before.
+std::set<const void*>& handles = *new std::set<const void*>;
+// Launches until one goes wrong; and whether one has.
+long launches_left = [] {
+    const char* text = getenv("STAND_IN_FAULT_AFTER");
+    return text ? atol(text) : -1;
+}();
+bool is_broken;
+
+[[noreturn]] void die(const char* why) {
+    fprintf(stderr, "stand-in: %s\n", why);
+    abort();
+}
+
+// Of a call that needs the context.
+int refusal() {
+    if (num_holders == 0) die("a call after the context was given back");
+    return !has_context ? INVALID_CONTEXT : is_broken ? ILLEGAL_ADDRESS : SUCCESS;
+}
+
+void made(const void* handle) { handles.insert(handle); }
+
+// An error here would go unseen, since programs look at none of them as they end.
+void given_back(const void* handle, const char* what) {
+    if (num_holders > 0 && has_context && handles.erase(handle) == 1) return;
+    fprintf(stderr, "stand-in: %s: ", what);
+    die("given back twice, after its context, or on a thread that does not have the context");
+}
+
+// A capture forbids some calls to the thread that captures, and is of no use after one.
+bool spoils_capture() {
+    bool spoils = false;
     for (Stream* stream : streams)
-        if (stream->capture) return true;
-    return false;
+        if (stream->capture && stream->thread == std::this_thread::get_id())
+            stream->is_spoiled = spoils = true;
+    return spoils;
 }
 
 void finish(Stream* stream) {
     std::vector<Work> queue;
     queue.swap(stream->queue);
-    for (Work& work : queue) work();
+    for (Work& work : queue)
+        if (!is_broken) work();
 }
 
 void finish_all() {
@@ -88,8 +139,11 @@ bool is_device(Pointer pointer, size_t bytes) {
 }  // namespace
 
 #define LOCK std::lock_guard<std::recursive_mutex> lock(mutex)
+#define IN_CONTEXT                                                                               \
+    if (int error = refusal()) return error
 #define NOT_IN_CAPTURE                                                                           \
-    if (is_capturing()) return CAPTURE_UNSUPPORTED
+    IN_CONTEXT;                                                                                  \
+    if (spoils_capture()) return CAPTURE_UNSUPPORTED
 
 extern "C" {
 
@@ -113,9 +167,24 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     }
 }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { *bytes = total_memory(); return SUCCESS; }
-int cuDevicePrimaryCtxRetain(void** context, int) { *context = &allocations; return SUCCESS; }
-int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
-int cuCtxSetCurrent(void*) { return SUCCESS; }
+int cuDevicePrimaryCtxRetain(void** context, int) {
+    LOCK;
+    num_holders++;
+    *context = &allocations;
+    return SUCCESS;
+}
+int cuDevicePrimaryCtxRelease_v2(int) {
+    LOCK;
+    if (--num_holders == 0 && !is_broken && (!handles.empty() || !allocations.empty()))
+        die("the context is given back before what was made in it");
+    return SUCCESS;
+}
+int cuCtxSetCurrent(void* context) {
+    LOCK;
+    if (num_holders == 0) die("the context was given back");
+    has_context = context != nullptr;
+    return SUCCESS;
+}
 
 int cuGetErrorString(int error, const char** text) {
     switch (error) {
@@ -124,7 +193,10 @@ int cuGetErrorString(int error, const char** text) {
         case OUT_OF_MEMORY: *text = "out of memory"; break;
         case INVALID_DEVICE: *text = "invalid device ordinal"; break;
         case NOT_FOUND: *text = "named symbol not found"; break;
+        case INVALID_CONTEXT: *text = "invalid device context"; break;
+        case ILLEGAL_ADDRESS: *text = "an illegal memory access was encountered"; break;
         case CAPTURE_UNSUPPORTED: *text = "operation not permitted when stream is capturing"; break;
+        case CAPTURE_INVALIDATED: *text = "operation failed due to a previous error"; break;
         default: return INVALID_VALUE;
     }
     return SUCCESS;
@@ -132,6 +204,7 @@ int cuGetErrorString(int error, const char** text) {
 
 int cuMemGetInfo_v2(size_t* free_bytes, size_t* total) {
     LOCK;
+    IN_CONTEXT;
     *total = total_memory();
     *free_bytes = *total > allocated ? *total - allocated : 0;
     return SUCCESS;
@@ -142,8 +215,9 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
     NOT_IN_CAPTURE;
     if (bytes == 0) return INVALID_VALUE;
     if (allocated + bytes > total_memory()) return OUT_OF_MEMORY;
-    void* memory = aligned_alloc(512, (bytes + GUARD_BYTES + 511) / 512 * 512);
-    if (!memory) return OUT_OF_MEMORY;
+    void* memory = mmap(nullptr, bytes + GUARD_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return OUT_OF_MEMORY;
     memset(memory, 0xff, bytes);
     memset(static_cast<unsigned char*>(memory) + bytes, GUARD, GUARD_BYTES);
     *pointer = reinterpret_cast<Pointer>(memory);
@@ -159,55 +233,66 @@ int cuMemFree_v2(Pointer pointer) {
     auto found = allocations.find(pointer);
     if (found == allocations.end()) return INVALID_VALUE;
     for (size_t i = 0; i < GUARD_BYTES; i++)
-        if (at(pointer)[found->second + i] != GUARD) {
-            fprintf(stderr, "stand-in: something wrote behind an allocation\n");
-            abort();
-        }
+        if (at(pointer)[found->second + i] != GUARD) die("something wrote behind an allocation");
     allocated -= found->second;
+    munmap(at(pointer), found->second + GUARD_BYTES);
     allocations.erase(found);
-    free(at(pointer));
     return SUCCESS;
 }
 
 int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
-    *pointer = aligned_alloc(512, (bytes + 511) / 512 * 512);
-    return *pointer ? SUCCESS : OUT_OF_MEMORY;
-}
-int cuMemFreeHost(void* pointer) { free(pointer); return SUCCESS; }
-
-int cuMemcpyHtoD_v2(Pointer to, const void* from, size_t bytes) {
     LOCK;
     NOT_IN_CAPTURE;
-    if (!is_device(to, bytes)) return INVALID_VALUE;
-    memcpy(at(to), from, bytes);
+    *pointer = aligned_alloc(512, (bytes + 511) / 512 * 512);
+    if (!*pointer) return OUT_OF_MEMORY;
+    made(*pointer);
     return SUCCESS;
 }
+int cuMemFreeHost(void* pointer) {
+    LOCK;
+    given_back(pointer, "pinned memory");
+    free(pointer);
+    return SUCCESS;
+}
+
+// There is no copy outside of streams: a GPU's may go on after the call has returned.
 int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, Stream* stream) {
     LOCK;
+    IN_CONTEXT;
     if (!is_device(to, bytes)) return INVALID_VALUE;
     enqueue(stream, [=] { memcpy(at(to), from, bytes); });
     return SUCCESS;
 }
 int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, Stream* stream) {
     LOCK;
+    IN_CONTEXT;
     if (!is_device(from, bytes)) return INVALID_VALUE;
     enqueue(stream, [=] { memcpy(to, at(from), bytes); });
     return SUCCESS;
 }
 int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, Stream* stream) {
     LOCK;
+    IN_CONTEXT;
     if (!is_device(to, bytes) || !is_device(from, bytes)) return INVALID_VALUE;
     enqueue(stream, [=] { memcpy(at(to), at(from), bytes); });
     return SUCCESS;
 }
 int cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, Stream* stream) {
     LOCK;
+    IN_CONTEXT;
     if (!is_device(to, bytes)) return INVALID_VALUE;
     enqueue(stream, [=] { memset(at(to), value, bytes); });
     return SUCCESS;
 }
 
-int cuModuleLoadData(void** module, const void*) { *module = &streams; return SUCCESS; }
+int cuModuleLoadData(void** module, const void* image) {
+    LOCK;
+    IN_CONTEXT;
+    // The header of a fat binary holds words of eight bytes.
+    if (Pointer(image) % 8) return INVALID_VALUE;
+    *module = &streams;
+    return SUCCESS;
+}
 int cuModuleUnload(void*) { return SUCCESS; }
 int cuModuleGetFunction(const stand_in::Kernel** function, void*, const char* name) {
     *function = stand_in::Kernel::find(name);
@@ -224,6 +309,7 @@ int cuLaunchKernel(const stand_in::Kernel* function, unsigned grid_x, unsigned g
                    unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
                    unsigned shared_bytes, Stream* stream, void** params, void**) {
     LOCK;
+    IN_CONTEXT;
     uint3_t grid = {grid_x, grid_y, grid_z}, block = {block_x, block_y, block_z};
     bool is_empty = !grid_x || !grid_y || !grid_z || !block_x || !block_y || !block_z;
     bool is_large = grid_x > 0x7fffffff || grid_y > 65535 || grid_z > 65535 ||
@@ -231,18 +317,27 @@ int cuLaunchKernel(const stand_in::Kernel* function, unsigned grid_x, unsigned g
     if (is_empty || is_large) return INVALID_VALUE;
     const unsigned char* args = static_cast<const unsigned char*>(params[0]);
     std::vector<unsigned char> copy(args, args + function->args_bytes);
-    enqueue(stream, [=] { stand_in::run(*function, grid, block, shared_bytes, copy.data()); });
+    enqueue(stream, [=] {
+        if (launches_left >= 0 && launches_left-- == 0) {
+            is_broken = true;
+            return;
+        }
+        stand_in::run(*function, grid, block, shared_bytes, copy.data());
+    });
     return SUCCESS;
 }
 
 int cuStreamCreate(Stream** stream, unsigned) {
     LOCK;
+    NOT_IN_CAPTURE;
     *stream = new Stream;
+    made(*stream);
     streams.push_back(*stream);
     return SUCCESS;
 }
 int cuStreamDestroy_v2(Stream* stream) {
     LOCK;
+    given_back(stream, "stream");
     finish(stream);
     for (size_t i = 0; i < streams.size(); i++)
         if (streams[i] == stream) streams.erase(streams.begin() + long(i--));
@@ -251,29 +346,40 @@ int cuStreamDestroy_v2(Stream* stream) {
 }
 int cuStreamSynchronize(Stream* stream) {
     LOCK;
-    if (stream->capture) return CAPTURE_UNSUPPORTED;
+    NOT_IN_CAPTURE;
     finish(stream);
-    return SUCCESS;
+    return refusal();
 }
 int cuStreamBeginCapture_v2(Stream* stream, int) {
     LOCK;
     NOT_IN_CAPTURE;
     stream->capture = new Graph;
+    stream->thread = std::this_thread::get_id();
+    stream->is_spoiled = false;
     return SUCCESS;
 }
 int cuStreamEndCapture(Stream* stream, Graph** graph) {
     LOCK;
+    IN_CONTEXT;
     *graph = stream->capture;
     stream->capture = nullptr;
-    return *graph ? SUCCESS : INVALID_VALUE;
+    if (!*graph) return INVALID_VALUE;
+    if (!stream->is_spoiled) return SUCCESS;
+    delete *graph;
+    *graph = nullptr;
+    return CAPTURE_INVALIDATED;
 }
 int cuGraphInstantiateWithFlags(Graph** executable, const Graph* graph, unsigned long long) {
+    LOCK;
+    IN_CONTEXT;
     *executable = new Graph(*graph);
+    made(*executable);
     return SUCCESS;
 }
 int cuGraphDestroy(Graph* graph) { delete graph; return SUCCESS; }
 int cuGraphExecDestroy(Graph* executable) {
     LOCK;
+    given_back(executable, "graph");
     finish_all();
     delete executable;
     return SUCCESS;
@@ -298,8 +404,20 @@ struct Layout {
     int64_t stride;
 };
 
-int cublasLtCreate(void** handle) { *handle = &allocations; return SUCCESS; }
-int cublasLtDestroy(void*) { return SUCCESS; }
+size_t cublasLtGetVersion() { return 130000; }
+int cublasLtCreate(void** handle) {
+    LOCK;
+    if (refusal()) return 1;
+    *handle = new Descriptor;
+    made(*handle);
+    return SUCCESS;
+}
+int cublasLtDestroy(Descriptor* handle) {
+    LOCK;
+    given_back(handle, "handle of cuBLASLt");
+    delete handle;
+    return SUCCESS;
+}
 int cublasLtMatmulDescCreate(Descriptor** descriptor, int, int) {
     *descriptor = new Descriptor;
     return SUCCESS;
@@ -354,7 +472,8 @@ static std::vector<float> elements(Pointer matrix, const Layout& is, uint64_t co
 // d = alpha op(a) op(b), column-major; `beta` is 0 in all that the program asks for.
 int cublasLtMatmul(void*, Descriptor* descriptor, const float* alpha, Pointer a, Layout* a_layout,
                    Pointer b, Layout* b_layout, const float* beta, Pointer, Layout*, Pointer d,
-                   Layout* d_layout, const void*, Pointer, size_t, Stream* stream) {
+                   Layout* d_layout, const void*, Pointer workspace, size_t workspace_bytes,
+                   Stream* stream) {
     LOCK;
     const int TRANSPOSE_A = 3, TRANSPOSE_B = 4;
     bool a_turned = descriptor->attributes[TRANSPOSE_A] == 1;
@@ -364,8 +483,11 @@ int cublasLtMatmul(void*, Descriptor* descriptor, const float* alpha, Pointer a,
     bool fits = d_is.rows == (a_turned ? a_is.columns : a_is.rows) &&
                 d_is.columns == (b_turned ? b_is.rows : b_is.columns) &&
                 k == (b_turned ? b_is.columns : b_is.rows) && a_is.type == b_is.type &&
-                d_is.type == 0 && *beta == 0;
+                d_is.type == 0 && *beta == 0 && is_device(workspace, workspace_bytes);
     if (!fits) return 7;
+    // What an algorithm is chosen for, unless it is told otherwise.
+    if ((a | b | d | workspace) % 256) return 15;
+    if (refusal()) return 13;
     float by = *alpha;
     enqueue(stream, [=] {
         // As [rows, k] and [columns, k], and four sums at a time, each in its order.

@@ -26,12 +26,22 @@ void from_float(float value, bf16_t& out) {
     out.bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// Of every number, since a product of matrices asks for 384 in each lane.
+static const float* all_halves() {
+    float* all = new float[1 << 16];
+    for (int bits = 0; bits < 1 << 16; bits++) {
+        int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+        float magnitude = exponent == 0    ? ldexpf(float(fraction), -24)
+                          : exponent == 31 ? (fraction ? NAN : INFINITY)
+                                           : ldexpf(float(1024 + fraction), exponent - 25);
+        all[bits] = bits & 0x8000 ? -magnitude : magnitude;
+    }
+    return all;
+}
+
 float to_float(half_t value) {
-    int exponent = (value.bits >> 10) & 31, fraction = value.bits & 1023;
-    float magnitude = exponent == 0    ? ldexpf(float(fraction), -24)
-                      : exponent == 31 ? (fraction ? NAN : INFINITY)
-                                       : ldexpf(float(1024 + fraction), exponent - 25);
-    return value.bits & 0x8000 ? -magnitude : magnitude;
+    static const float* const all = all_halves();
+    return all[value.bits];
 }
 
 void from_float(float value, half_t& out) {
