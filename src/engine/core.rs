@@ -43,6 +43,7 @@ pub(super) struct Core {
     /// The tokens that a constraint allows, one sequence after the other.
     allowed: Vec<u32>,
     events: StepEvents,
+    is_device_lost: bool,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +83,7 @@ impl Core {
             input: ModelInput::default(),
             allowed: Vec::new(),
             events: StepEvents::default(),
+            is_device_lost: false,
         };
         core.publish_stats();
         core
@@ -129,6 +131,7 @@ impl Core {
             }
             Err(error) => {
                 tracing::error!(%error, "the model failed; the requests of this step end");
+                self.is_device_lost = matches!(error, ModelError::DeviceLost(_));
                 let error = GenerationError::Model(error.to_string());
                 self.scheduler.fail(&self.batch, &error, &mut self.events);
             }
@@ -136,6 +139,11 @@ impl Core {
         self.totals.steps += 1;
         self.totals.computed_tokens += self.batch.num_rows() as u64;
         self.deliver();
+    }
+
+    /// Whether every later step would fail as the last one did.
+    pub(super) fn is_device_lost(&self) -> bool {
+        self.is_device_lost
     }
 
     /// Logits of the step, and what of them is drawn from where they are on a device.
@@ -211,7 +219,8 @@ impl Core {
         self.shared.publish_stats(stats);
     }
 
-    /// After a panic: every request ends, those of the step that panicked as the model's failure.
+    /// After a panic or the loss of the device: every request ends, those of a step that panicked as
+    /// the model's failure.
     pub(super) fn fail_all(&mut self) {
         self.shared.fail();
         for scheduled in &self.batch.seqs {

@@ -1,8 +1,9 @@
 //! The way into the engine thread, and the thread's loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -48,8 +49,12 @@ impl Engine {
         let shared = Arc::new(Shared::new(config, model.config().vocab_size));
         let (commands, receiver) = mpsc::channel();
         let core = Core::new(model, kv_cache, draft, Arc::clone(&shared));
-        thread::Builder::new().name("engine".into()).spawn(move || run(core, &receiver))?;
-        Ok(EngineHandle { shared, commands })
+        let (alive, ended) = mpsc::channel();
+        thread::Builder::new().name("engine".into()).spawn(move || {
+            run(core, &receiver);
+            drop(alive);
+        })?;
+        Ok(EngineHandle { shared, commands, end: EngineEnd(Arc::new(Mutex::new(ended))) })
     }
 }
 
@@ -81,23 +86,36 @@ fn lowered(
 
 /// The life of the engine thread.
 fn run(mut core: Core, commands: &mpsc::Receiver<Command>) {
-    let ended = catch_unwind(AssertUnwindSafe(|| serve(&mut core, commands)));
-    if ended.is_err() {
-        tracing::error!("the engine thread panicked; it accepts nothing from now on");
-        core.fail_all();
-        // These were accepted before the gate closed. Their clients learn it from the closed
-        // channel, as those of `core` would if even `fail_all` could not reach them.
-        while commands.try_recv().is_ok() {}
+    match catch_unwind(AssertUnwindSafe(|| serve(&mut core, commands))) {
+        Ok(Served::Unused) => return,
+        Ok(Served::DeviceLost) => {
+            tracing::error!("the device is lost; the engine accepts nothing from now on");
+        }
+        Err(_) => tracing::error!("the engine thread panicked; it accepts nothing from now on"),
     }
+    core.fail_all();
+    // These were accepted before the gate closed. Their clients learn it from the closed channel, as
+    // those of `core` would if even `fail_all` could not reach them.
+    while commands.try_recv().is_ok() {}
+}
+
+/// Why the engine thread has nothing more to do.
+enum Served {
+    /// All handles and generations are gone.
+    Unused,
+    DeviceLost,
 }
 
 /// Steps while there is work, and between two steps takes every command that has arrived.
-fn serve(core: &mut Core, commands: &mpsc::Receiver<Command>) {
+fn serve(core: &mut Core, commands: &mpsc::Receiver<Command>) -> Served {
     loop {
+        if core.is_device_lost() {
+            return Served::DeviceLost;
+        }
         if !core.has_work() {
             match commands.recv() {
                 Ok(command) => apply(core, command),
-                Err(mpsc::RecvError) => return,
+                Err(mpsc::RecvError) => return Served::Unused,
             }
         }
         while let Ok(command) = commands.try_recv() {
@@ -118,6 +136,22 @@ fn apply(core: &mut Core, command: Command) {
 pub struct EngineHandle {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
+    end: EngineEnd,
+}
+
+/// The end of an engine thread, for whoever ends the program: a GPU's driver is not to be called
+/// while the program takes its libraries down.
+#[derive(Debug, Clone)]
+pub struct EngineEnd(Arc<Mutex<mpsc::Receiver<()>>>);
+
+impl EngineEnd {
+    /// Waits until the thread has given back all that it held, for `limit` at most. It begins to when
+    /// all handles and generations are dropped.
+    pub fn wait(&self, limit: Duration) {
+        let alive = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: the channel closes.
+        let _ = alive.recv_timeout(limit);
+    }
 }
 
 impl EngineHandle {
@@ -175,7 +209,11 @@ impl EngineHandle {
         self.shared.stats()
     }
 
-    /// False after a panic in the engine thread.
+    pub fn end(&self) -> EngineEnd {
+        self.end.clone()
+    }
+
+    /// False after a panic in the engine thread, and once the device is lost.
     pub fn is_healthy(&self) -> bool {
         self.shared.is_healthy()
     }

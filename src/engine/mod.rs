@@ -20,7 +20,7 @@ mod speculation;
 mod tests;
 
 pub use constraint::{ConstraintError, TokenConstraint};
-pub use handle::{Draft, Engine, EngineHandle, Generation};
+pub use handle::{Draft, Engine, EngineEnd, EngineHandle, Generation};
 pub use request::{
     EngineConfig, EngineStats, FinishReason, GenerationError, GenerationRequest, GenerationSummary,
     Priority, ReasoningBudget, SamplingParams, Speculation, StartError, SubmitError, TokenEvent,

@@ -87,7 +87,8 @@ impl CausalLm for Decoder {
         let seqs = paged_seqs(input);
         let wanted: Vec<u32> = input.logits_rows().map(|row| row as u32).collect();
         let step = self.step(input, seqs, &wanted, kv_cache)?;
-        Ok(step.run(self.config.vocab_size, || self.compute(&step, kv_cache))?)
+        let logits = step.run(self.config.vocab_size, || self.compute(&step, kv_cache));
+        logits.map_err(|error| self.compute.failure(error))
     }
 }
 
@@ -141,6 +142,15 @@ impl Decoder {
 }
 
 impl Compute {
+    /// What an error of a step means for the steps behind it.
+    fn failure(&self, error: candle_core::Error) -> ModelError {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(decoder) if decoder.is_lost() => ModelError::DeviceLost(error.to_string()),
+            _ => error.into(),
+        }
+    }
+
     #[cfg(not(feature = "cuda"))]
     fn new(_: &Device, _: &ModelConfig, _: &Rope, _: &TensorMap) -> OpResult<Self> {
         Ok(Self::Cpu)

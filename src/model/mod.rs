@@ -44,6 +44,9 @@ pub enum ModelError {
     Candle(#[from] candle_core::Error),
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// No later step can succeed, in this process.
+    #[error("the device is lost: {0}")]
+    DeviceLost(String),
     #[error("head_dim is {head_dim}, but attention takes multiples of 8 up to {limit}")]
     HeadDim { head_dim: usize, limit: usize },
     #[error("head_dim is {head_dim}, but a KV cache of q8_0 takes multiples of {block_len}")]

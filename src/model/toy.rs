@@ -37,6 +37,8 @@ pub enum ToyReply {
     NotANumber,
     /// `forward` returns an error.
     Fail(String),
+    /// `forward` says that its device is lost.
+    Lose,
 }
 
 /// Called once for each sequence of a step, in the order of the batch. It may panic or sleep.
@@ -111,6 +113,9 @@ impl ToyLm {
         if let ToyReply::Fail(reason) = reply {
             return Err(candle_core::Error::Msg(reason).into());
         }
+        if reply == ToyReply::Lose {
+            return Err(ModelError::DeviceLost("an illegal address".into()));
+        }
         if !wants_logits {
             return Ok(());
         }
@@ -120,7 +125,7 @@ impl ToyLm {
                 (0..vocab_size).map(|id| if id == chosen { 0.0 } else { f32::NEG_INFINITY }),
             ),
             ToyReply::NotANumber => values.extend((0..vocab_size).map(|_| f32::NAN)),
-            ToyReply::Hash | ToyReply::Fail(_) => {
+            ToyReply::Hash | ToyReply::Fail(_) | ToyReply::Lose => {
                 values.extend((0..vocab_size).map(|id| logit(hash, id)));
             }
         }

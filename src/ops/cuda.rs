@@ -79,6 +79,11 @@ impl CudaDecoder {
         Ok(CudaStep { decoder: self, batch, first })
     }
 
+    /// Whether no later step can succeed.
+    pub fn is_lost(&self) -> bool {
+        self.session.is_lost()
+    }
+
     fn dtype(&self, num_rows: usize) -> Float {
         if num_rows <= self.few_rows { Float::F32 } else { self.many }
     }
@@ -110,6 +115,9 @@ impl CudaStep<'_> {
         // SAFETY: the session is this decoder's alone, so `work` is its one computation; the id is
         // that of a layer which is borrowed here, and a cache's layers live as long as each other.
         let logits = unsafe { self.session().compute(&self.batch, self.first.id(), work) };
+        if let Some(error) = self.session().take_refusal() {
+            tracing::warn!(%error, "decode steps of a size cannot be captured, so they are slower");
+        }
         Ok(Logits::distant(Box::new(logits.map_err(Error::wrap)?), vocab_size))
     }
 

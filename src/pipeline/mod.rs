@@ -45,7 +45,7 @@ pub use crate::chat::{
     GrammarError, Message, Role, TemplateError, TokenizerError, ToolCall, ToolChoice, ToolError,
     ToolSpec,
 };
-pub use crate::engine::{EngineStats, GenerationError, Priority, SubmitError};
+pub use crate::engine::{EngineEnd, EngineStats, GenerationError, Priority, SubmitError};
 pub use guard::{GuardedText, Guarding, GuardrailObserver, GuardrailTrace};
 pub use judge::{ModelJudge, consulting};
 pub use request::{

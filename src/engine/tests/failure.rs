@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{
     Rig, VOCAB_SIZE, alone, assert_idle, collect, config, request, start, start_with, summary,
@@ -123,6 +124,55 @@ fn a_panic_ends_every_request_once_and_closes_the_engine() {
         assert_idle(&engine.stats());
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(engine.drained());
     }
+}
+
+#[test]
+fn a_lost_device_ends_every_request_and_closes_the_engine() {
+    let num_calls = AtomicUsize::new(0);
+    let model = ToyLm::scripted(VOCAB_SIZE, move |_| {
+        let call = num_calls.fetch_add(1, Ordering::Relaxed);
+        assert!(call < 10, "a device that is lost is not asked again");
+        if call == 9 { ToyReply::Lose } else { ToyReply::Hash }
+    });
+    let engine = start_with(model, EngineConfig { max_num_seqs: 2, ..config() });
+    let asked = |first| GenerationRequest { max_tokens: 40, ..request(&[first, 2, 3]) };
+    let accepted: Vec<_> = (0..5).map(|first| engine.submit(asked(first))).collect();
+    let ends: Vec<_> = accepted.into_iter().flatten().map(|it| collect(it).1).collect();
+    let is_of_step = |end: &&TokenEvent| matches!(end, TokenEvent::Failed(GenerationError::Model(why)) if why.contains("lost"));
+    let num_of_step = ends.iter().filter(is_of_step).count();
+    assert!((1..=2).contains(&num_of_step), "{ends:?}");
+    let stopped = TokenEvent::Failed(GenerationError::EngineStopped);
+    let num_stopped = ends.iter().filter(|end| **end == stopped).count();
+    assert_eq!(num_of_step + num_stopped, ends.len(), "{ends:?}");
+
+    assert!(!engine.is_healthy());
+    assert_eq!(engine.submit(request(&[1])).unwrap_err(), SubmitError::Failed);
+    assert_idle(&engine.stats());
+}
+
+#[test]
+fn the_end_of_an_engine_can_be_waited_for() {
+    struct Slow(Arc<AtomicBool>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(50));
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let is_given_back = Arc::new(AtomicBool::new(false));
+    let held = Slow(Arc::clone(&is_given_back));
+    let model = ToyLm::scripted(VOCAB_SIZE, move |_| {
+        let _ = &held;
+        ToyReply::Hash
+    });
+    let engine = start(model);
+    let end = engine.end();
+    collect(engine.submit(request(&[1])).unwrap());
+    end.wait(Duration::from_millis(1));
+    assert!(!is_given_back.load(Ordering::Relaxed), "there is a handle");
+    drop(engine);
+    end.wait(Duration::from_secs(60));
+    assert!(is_given_back.load(Ordering::Relaxed));
 }
 
 #[test]
