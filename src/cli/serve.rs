@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, anyhow, bail};
@@ -19,7 +19,8 @@ use crate::api::{
 use crate::cli::guardrail::{GuardrailSource, JudgeOptions, read_guardrails};
 use crate::guardrail::Judge;
 use crate::keys::{KeyStore, UsageStore};
-use crate::pipeline::{ModelJudge, load::Loaded};
+use crate::limits::ENGINE_END_WAIT;
+use crate::pipeline::{EngineEnd, ModelJudge, load::Loaded};
 
 /// What a shell reports for a program that a second Ctrl-C ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -90,7 +91,20 @@ pub(super) fn run(
     load: impl FnOnce(&mut Publish<'_>) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(options, load))
+    let engines: Arc<Mutex<Vec<EngineEnd>>> = Arc::default();
+    let noted = Arc::clone(&engines);
+    let load = move |publish: &mut Publish<'_>| {
+        load(&mut |index: usize, loaded: Loaded| {
+            let end = loaded.pipeline.engine().end();
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push(end);
+            publish(index, loaded);
+        })
+    };
+    let served = runtime.block_on(serve(options, load));
+    drop(runtime);
+    let engines = engines.lock().unwrap_or_else(PoisonError::into_inner);
+    engines.iter().for_each(|engine| engine.wait(ENGINE_END_WAIT));
+    served
 }
 
 async fn serve(

@@ -1,7 +1,8 @@
-//! `outcrop gpu-check`, as it is run on a machine with a GPU, but of little.
+//! The program as it is run on a machine with a GPU: `outcrop gpu-check`, but of little, and a chat.
 
 use std::fs::{self, File};
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use outcrop::model::ModelConfig;
 use outcrop::model::config::Architecture;
@@ -27,16 +28,57 @@ fn assert_measured(row: &Value) {
     assert_eq!(row["first_token_ms"].as_f64().is_some_and(|x| x > 0.0), !is_decode, "{row:#}");
 }
 
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("outcrop-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn small_model(folder: &Path) -> PathBuf {
+    let path = folder.join("small.gguf");
+    let shape = ModelConfig { vocab_size: 512, ..config(Architecture::Llama) };
+    let synthetic = Synthetic::new(shape, Quantization::F16, 3).unwrap();
+    synthetic.write_gguf(File::create(&path).unwrap(), "small", &|_, _| {}).unwrap();
+    path
+}
+
+/// All that was made on the GPU is given back, in an order and on threads that the driver allows,
+/// before the program ends. And a kernel that goes wrong takes the GPU from the program, which says
+/// so and ends as well.
+#[test]
+fn a_chat_gives_everything_back_and_a_lost_gpu_ends_it() {
+    let Some((device, _turn)) = gpu() else { return };
+    let is_stand_in = device.name().starts_with("stand-in");
+    drop(device);
+    let folder = folder("gpu-chat");
+    let model = small_model(&folder);
+    let chat = |fault_after: Option<&str>| -> Output {
+        let mut chat = Command::new(env!("CARGO_BIN_EXE_outcrop"));
+        chat.args(["chat", "--plain", "--device", "cuda", "--max-num-batched-tokens", "16"])
+            .args(["--max-tokens", "12", "--model"])
+            .arg(&model)
+            .arg("a word");
+        chat.envs(fault_after.map(|count| ("STAND_IN_FAULT_AFTER", count)));
+        chat.output().unwrap()
+    };
+    let whole = chat(None);
+    assert!(whole.status.success(), "{whole:?}");
+    // In the warm-up, and in a step of the answer.
+    for fault_after in if is_stand_in { &["20", "120"][..] } else { &[] } {
+        let output = chat(Some(fault_after));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("the GPU is lost to this process"), "{errors}");
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn a_quick_check_compares_and_measures_every_figure() {
     let Some((device, _turn)) = gpu() else { return };
     drop(device);
-    let folder = std::env::temp_dir().join(format!("outcrop-gpu-check-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let (model, json) = (folder.join("small.gguf"), folder.join("figures.json"));
-    let shape = ModelConfig { vocab_size: 512, ..config(Architecture::Llama) };
-    let synthetic = Synthetic::new(shape, Quantization::F16, 3).unwrap();
-    synthetic.write_gguf(File::create(&model).unwrap(), "small", &|_, _| {}).unwrap();
+    let folder = folder("gpu-check");
+    let (model, json) = (small_model(&folder), folder.join("figures.json"));
 
     let output = Command::new(env!("CARGO_BIN_EXE_outcrop"))
         .args(["gpu-check", "--quick", "--device", "cuda", "--model"])

@@ -20,7 +20,7 @@ use crate::cli::{
 };
 use crate::guardrail::{Guardrail, OutputScope, StreamMode};
 use crate::hub::Hub;
-use crate::limits::CHAT_INPUT_BYTES_MAX;
+use crate::limits::{CHAT_INPUT_BYTES_MAX, ENGINE_END_WAIT};
 use crate::pipeline::{
     ChatEvent, ChatRequest, ChatStream, ChatSummary, GuardedText, Guarding, Input, Pipeline,
     SamplingOverrides,
@@ -108,15 +108,18 @@ pub(super) fn run(options: ChatOptions, hub: &Hub) -> anyhow::Result<Ended> {
         interrupt: signal(SignalKind::interrupt())?,
         look,
     };
-    match prompt {
+    let ended = match prompt {
         Some(prompt) => {
             let mut messages = system_message(options.system);
             messages.push(Message::new(Role::User, prompt));
-            let answer = runtime.block_on(session.answer(messages))?;
-            Ok(answer.ended)
+            runtime.block_on(session.answer(messages)).map(|answer| answer.ended)
         }
         None => conversation::run(&mut session, &runtime, options.system).map(|()| Ended::Whole),
-    }
+    };
+    let engine = session.pipeline.engine().end();
+    drop(session);
+    engine.wait(ENGINE_END_WAIT);
+    ended
 }
 
 fn system_message(system: Option<String>) -> Vec<Message> {
@@ -172,7 +175,8 @@ impl Session {
                 return Ok(Answer { text: String::new(), ended: Ended::Interrupted });
             }
         };
-        let mut renderer = Renderer::new(io::stdout().lock(), io::stderr().lock(), self.look);
+        // Not locked: while this waits for the engine, the engine may have something to log.
+        let mut renderer = Renderer::new(io::stdout().lock(), io::stderr(), self.look);
         show(stream, &mut self.interrupt, &mut renderer).await
     }
 }
