@@ -1,5 +1,6 @@
 // Every kernel, as one translation unit.
 #include "attention.cuh"
+#include "integers.cuh"
 #include "linear.cuh"
 #include "logits.cuh"
 #include "rows.cuh"

@@ -6,7 +6,7 @@
 // the base of two.
 #pragma once
 
-#include "device.cuh"
+#include "activations.cuh"
 
 // Rows of a step that belong to one sequence, its last ones.
 struct AttentionSeq {
@@ -37,6 +37,8 @@ struct AttentionArgs {
     void* out;
     // Decode: [num_tiles, num_kv_heads, num_splits, 16 * (head_dim + 2)]: sums, maxima, weights
     float* partials;
+    // Of what `attention_merge` writes: [num_rows, integers_bytes(num_heads * head_dim)], or null
+    uint8_t* integers;
     int32_t num_heads;
     int32_t num_kv_heads;
     int32_t block_size;
@@ -353,7 +355,11 @@ template <int D> DEVICE void attention_merge(const AttentionArgs& args) {
             weight += part[ROWS * (D + 1) + local] * shrink;
         }
         // A sequence that fills a batch up has no positions.
-        store(weight == 0 ? 0.0f : sum / weight, args.out, at + i, args.out_type);
+        float value = weight == 0 ? 0.0f : sum / weight;
+        store(value, args.out, at + i, args.out_type);
+        if (!args.integers) continue;
+        int k = args.num_heads * D, start = int(head) * D + i - threadIdx.x % 32;
+        write_integers(args.integers + row * integers_bytes(k), k, start, value);
     }
 }
 

@@ -11,12 +11,13 @@
 #include <cuda_fp16.h>
 
 #define DEVICE __device__ __forceinline__
-// Every kernel takes one struct by value.
-#define KERNEL(name, Args, threads, body)                                                        \
-    extern "C" __global__ void __launch_bounds__(threads)                                        \
+// Every kernel takes one struct by value. A multiprocessor is to have registers for `blocks` blocks.
+#define KERNEL_OF_BLOCKS(name, Args, threads, blocks, body)                                      \
+    extern "C" __global__ void __launch_bounds__(threads, blocks)                                \
         name(const __grid_constant__ Args args) {                                                \
         body(args);                                                                              \
     }
+#define KERNEL(name, Args, threads, body) KERNEL_OF_BLOCKS(name, Args, threads, 1, body)
 
 DEVICE unsigned char* shared_memory() {
     extern __shared__ uint4 shared_bytes[];
@@ -90,13 +91,15 @@ DEVICE float to_float(bf16_t value) {
 DEVICE float times(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float plus(float a, float b) { return __fadd_rn(a, b); }
 DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
+// `sum` and the products of four pairs of signed bytes.
+DEVICE int dot4(uint32_t a, uint32_t b, int sum) { return __dp4a(int(a), int(b), sum); }
+// Of two words in a row the one that begins `shift` bits behind the first, fewer than 32.
+DEVICE uint32_t shift_pair(uint32_t low, uint32_t high, unsigned shift) {
+    return __funnelshift_r(low, high, shift);
+}
 // One permutation makes a byte the last bits of 2^23, where other ways shift, mask and convert.
 DEVICE float two_to_23_and_byte(uint32_t word, int index) {
     return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7440 | index));
-}
-// The same of a byte below 128, as the first bits behind those of 128.
-DEVICE float byte_and_128(uint32_t word, int index) {
-    return __uint_as_float(__byte_perm(word, 0x43000000, 0x7044 | index << 8));
 }
 DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 DEVICE void from_float(float value, half_t& out) { out = __float2half_rn(value); }

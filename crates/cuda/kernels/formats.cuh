@@ -21,17 +21,6 @@ DEVICE uint32_t word_at(const uint8_t* bytes) {
 
 DEVICE uint32_t byte_of(uint32_t word, int index) { return (word >> (8 * index)) & 255; }
 
-// Eight elements as they go into a product without being made. Of a quad, the sum of numbers times
-// activations is multiplied by `by`, and the sum of activations times `minus` is taken off: that is
-// an operation less for each element.
-struct Factors {
-    float numbers[8];
-    float by[2], minus[2];
-};
-
-// Whether a type has factors.
-template <class F> struct IsFactored { static const bool value = false; };
-
 // Floats: the eight are neighbours.
 template <class T> struct Floats {
     static const int RUN_BYTES = RUN * sizeof(T);
@@ -235,22 +224,12 @@ struct KNibbles {
             out[i] = quads.by[i / 4] * byte - quads.minus[i / 4];
         }
     }
-    DEVICE static void factors(const Quads& quads, Factors& out) {
-        for (int i = 0; i < 8; i++) out.numbers[i] = byte_and_128(quads.bytes[i / 4], i % 4);
-        for (int quad = 0; quad < 2; quad++) {
-            out.by[quad] = quads.by[quad];
-            out.minus[quad] = fmaf(quads.by[quad], 128.0f, quads.minus[quad]);
-        }
-    }
 };
 
 struct Q4K : KNibbles {
     static const int RUN_BYTES = 144;
     DEVICE static void read(const uint8_t* run, int lane, float (&out)[8]) {
         elements(quads(run, run + 16, 0, lane), out);
-    }
-    DEVICE static void read_factors(const uint8_t* run, int lane, Factors& out) {
-        factors(quads(run, run + 16, 0, lane), out);
     }
 };
 
@@ -263,13 +242,7 @@ struct Q5K : KNibbles {
     DEVICE static void read(const uint8_t* run, int lane, float (&out)[8]) {
         elements(quads(run, run + 48, fifth(run, lane), lane), out);
     }
-    DEVICE static void read_factors(const uint8_t* run, int lane, Factors& out) {
-        factors(quads(run, run + 48, fifth(run, lane), lane), out);
-    }
 };
-
-template <> struct IsFactored<Q4K> { static const bool value = true; };
-template <> struct IsFactored<Q5K> { static const bool value = true; };
 
 struct Q6K {
     static const int RUN_BYTES = 210;
@@ -290,8 +263,12 @@ struct Q6K {
     }
 };
 
-// Every type with the suffix of its kernels' names.
-#define FOR_EACH_FORMAT(with)                                                                    \
+// Every type with the suffix of its kernels' names: those whose products are of floats, and those whose
+// products are of integers.
+#define FOR_EACH_FORMAT_OF_FLOATS(with)                                                          \
     with(f32, Floats<float>) with(f16, Floats<half_t>) with(bf16, Floats<bf16_t>)                \
-    with(q4_0, Q4_0) with(q4_1, Q4_1) with(q5_0, Q5_0) with(q5_1, Q5_1) with(q8_0, Q8_0)         \
-    with(q2_k, Q2K) with(q3_k, Q3K) with(q4_k, Q4K) with(q5_k, Q5K) with(q6_k, Q6K)
+    with(q4_0, Q4_0) with(q4_1, Q4_1) with(q5_0, Q5_0) with(q5_1, Q5_1)                          \
+    with(q2_k, Q2K) with(q3_k, Q3K)
+#define FOR_EACH_FORMAT_OF_INTEGERS(with)                                                        \
+    with(q8_0, Q8_0) with(q4_k, Q4K) with(q5_k, Q5K) with(q6_k, Q6K)
+#define FOR_EACH_FORMAT(with) FOR_EACH_FORMAT_OF_FLOATS(with) FOR_EACH_FORMAT_OF_INTEGERS(with)

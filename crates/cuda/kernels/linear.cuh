@@ -17,7 +17,7 @@ struct LinearMatrix {
 
 struct LinearArgs {
     LinearMatrix matrices[MATRICES_MAX];
-    // [num_rows, k], 16-byte aligned
+    // [num_rows, k], 16-byte aligned; for products of integers [num_rows, integers_bytes(k)] bytes
     const float* x;
     int32_t k;
     int32_t row_bytes;
@@ -41,7 +41,7 @@ DEVICE float multiply_four(const float* weights, float4 x, float sum) {
 }
 
 // A lane's eight weights of a run, and what they add to a sum.
-template <class F, bool IS_FACTORED = IsFactored<F>::value> struct Unpacked {
+template <class F> struct Unpacked {
     float elements[8];
     DEVICE void read(const uint8_t* run, int lane) { F::read(run, lane, elements); }
     DEVICE float multiply(float4 a, float4 b, float sum) const {
@@ -49,15 +49,65 @@ template <class F, bool IS_FACTORED = IsFactored<F>::value> struct Unpacked {
     }
 };
 
-template <class F> struct Unpacked<F, true> {
-    Factors factors;
-    DEVICE void read(const uint8_t* run, int lane) { F::read_factors(run, lane, factors); }
-    DEVICE float multiply(float4 a, float4 b, float sum) const {
-        const float* numbers = factors.numbers;
-        sum = fmaf(factors.by[0], multiply_four(numbers, a, 0), sum);
-        sum = fmaf(-factors.minus[0], (a.x + a.y) + (a.z + a.w), sum);
-        sum = fmaf(factors.by[1], multiply_four(numbers + 4, b, 0), sum);
-        return fmaf(-factors.minus[1], (b.x + b.y) + (b.z + b.w), sum);
+// The `W` outputs that a warp makes: neighbours of one matrix, or half of them gates and the others
+// what those are multiplied with.
+template <int W> struct WarpOutputs {
+    int id;
+    int64_t first;
+    const uint8_t* weights[W];
+
+    // False for a warp that is behind the last output.
+    DEVICE bool find(const LinearArgs& args) {
+        int64_t unit = int64_t(blockIdx.x) * LINEAR_WARPS + threadIdx.x / 32;
+        // Outputs of one matrix that a warp makes.
+        const int width = args.gated ? W / 2 : W;
+        id = 0;
+        if (!args.gated) {
+            while (id < args.num_matrices) {
+                int64_t units = (args.matrices[id].n + width - 1) / width;
+                if (unit < units) break;
+                unit -= units;
+                id++;
+            }
+            if (id == args.num_matrices) return false;
+        }
+        const LinearMatrix& matrix = args.matrices[id];
+        first = unit * width;
+        if (first >= matrix.n) return false;
+#pragma unroll
+        for (int w = 0; w < W; w++) {
+            bool is_up = args.gated && w >= W / 2;
+            int64_t row = first + (is_up ? w - W / 2 : w);
+            // What is beyond the matrix is computed of its last row, and left.
+            if (row >= matrix.n) row = matrix.n - 1;
+            weights[w] = args.matrices[is_up ? 1 : id].weights + row * args.row_bytes;
+        }
+        return true;
+    }
+
+    // Adds what the lanes have, and writes it.
+    template <int R> DEVICE void finish(const LinearArgs& args, float (&sums)[W][R]) const {
+        const LinearMatrix& matrix = args.matrices[id];
+#pragma unroll
+        for (int w = 0; w < W; w++)
+#pragma unroll
+            for (int r = 0; r < R; r++) sums[w][r] = warp_sum(sums[w][r]);
+        if (threadIdx.x % 32 != 0) return;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            if (r >= args.num_rows) return;
+            float* out = matrix.out + int64_t(r) * matrix.n + first;
+            if (args.gated) {
+#pragma unroll
+                for (int w = 0; w < W / 2; w++)
+                    if (first + w < matrix.n) out[w] = silu(sums[w][r]) * sums[W / 2 + w][r];
+            } else {
+#pragma unroll
+                for (int w = 0; w < W; w++)
+                    if (first + w < matrix.n)
+                        out[w] = sums[w][r] + (matrix.bias ? matrix.bias[first + w] : 0.0f);
+            }
+        }
     }
 };
 
@@ -65,32 +115,9 @@ template <class F> struct Unpacked<F, true> {
 // activation is read once for `W` weights. A row's sums have the same order for every `R`, so its
 // bits do not depend on the rows beside it.
 template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
+    WarpOutputs<W> outputs;
+    if (!outputs.find(args)) return;
     int lane = threadIdx.x % 32;
-    int64_t unit = int64_t(blockIdx.x) * LINEAR_WARPS + threadIdx.x / 32;
-    // Outputs of one matrix that a warp makes.
-    const int width = args.gated ? W / 2 : W;
-    int id = 0;
-    if (!args.gated) {
-        while (id < args.num_matrices) {
-            int64_t units = (args.matrices[id].n + width - 1) / width;
-            if (unit < units) break;
-            unit -= units;
-            id++;
-        }
-        if (id == args.num_matrices) return;
-    }
-    const LinearMatrix& matrix = args.matrices[id];
-    int64_t first = unit * width;
-    if (first >= matrix.n) return;
-    const uint8_t* weights[W];
-#pragma unroll
-    for (int w = 0; w < W; w++) {
-        bool is_up = args.gated && w >= W / 2;
-        int64_t row = first + (is_up ? w - W / 2 : w);
-        // What is beyond the matrix is computed of its last row, and left.
-        if (row >= matrix.n) row = matrix.n - 1;
-        weights[w] = args.matrices[is_up ? 1 : id].weights + row * args.row_bytes;
-    }
     float sums[W][R];
 #pragma unroll
     for (int w = 0; w < W; w++)
@@ -103,8 +130,8 @@ template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
         Unpacked<F> unpacked[W];
 #pragma unroll
         for (int w = 0; w < W; w++) {
-            unpacked[w].read(weights[w], lane);
-            weights[w] += F::RUN_BYTES;
+            unpacked[w].read(outputs.weights[w], lane);
+            outputs.weights[w] += F::RUN_BYTES;
         }
 #pragma unroll
         for (int r = 0; r < R; r++) {
@@ -129,26 +156,7 @@ template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
         for (int start = 0; start < args.k; start += RUN)
             if (start + lane_second < args.k) multiply_run();
     }
-#pragma unroll
-    for (int w = 0; w < W; w++)
-#pragma unroll
-        for (int r = 0; r < R; r++) sums[w][r] = warp_sum(sums[w][r]);
-    if (lane != 0) return;
-#pragma unroll
-    for (int r = 0; r < R; r++) {
-        if (r >= args.num_rows) return;
-        float* out = matrix.out + int64_t(r) * matrix.n + first;
-        if (args.gated) {
-#pragma unroll
-            for (int w = 0; w < W / 2; w++)
-                if (first + w < matrix.n) out[w] = silu(sums[w][r]) * sums[W / 2 + w][r];
-        } else {
-#pragma unroll
-            for (int w = 0; w < W; w++)
-                if (first + w < matrix.n)
-                    out[w] = sums[w][r] + (matrix.bias ? matrix.bias[first + w] : 0.0f);
-        }
-    }
+    outputs.template finish<R>(args, sums);
 }
 
 #define LINEAR(suffix, F)                                                                        \
@@ -156,7 +164,7 @@ template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
     KERNEL(linear_##suffix##_2, LinearArgs, LINEAR_WARPS * 32, (linear<F, 2, 2>))                \
     KERNEL(linear_##suffix##_4, LinearArgs, LINEAR_WARPS * 32, (linear<F, 4, 4>))                \
     KERNEL(linear_##suffix##_8, LinearArgs, LINEAR_WARPS * 32, (linear<F, 8, 4>))
-FOR_EACH_FORMAT(LINEAR)
+FOR_EACH_FORMAT_OF_FLOATS(LINEAR)
 
 struct GatherArgs {
     const uint8_t* weights;

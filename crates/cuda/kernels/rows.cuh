@@ -1,7 +1,7 @@
 // Norms, rope with the write to the KV cache, gates and biases.
 #pragma once
 
-#include "device.cuh"
+#include "activations.cuh"
 
 #define FOR_EACH_FLOAT(with) with(f32, float) with(f16, half_t) with(bf16, bf16_t)
 
@@ -16,6 +16,8 @@ struct RmsNormArgs {
     const int32_t* ids;
     // [num_rows, k]; may be `x`
     void* out;
+    // [num_rows, integers_bytes(k)]: the same as integers; null for nothing, else `k` is whole blocks
+    uint8_t* integers;
     int32_t k;
     float eps;
 };
@@ -40,8 +42,13 @@ template <class T> DEVICE void rms_norm(const RmsNormArgs& args) {
     sum = block_sum(sum, reinterpret_cast<float*>(shared_memory()));
     float scale = 1.0f / sqrtf(sum / float(args.k) + args.eps);
     T* out = static_cast<T*>(args.out) + row * args.k;
-    for (int i = threadIdx.x; i < args.k; i += blockDim.x)
-        from_float(x[i] * scale * args.weight[i], out[i]);
+    for (int i = threadIdx.x; i < args.k; i += blockDim.x) {
+        float value = x[i] * scale * args.weight[i];
+        from_float(value, out[i]);
+        if (!args.integers) continue;
+        int start = i - threadIdx.x % 32;
+        write_integers(args.integers + row * integers_bytes(args.k), args.k, start, value);
+    }
 }
 
 #define RMS_NORM(suffix, T) KERNEL(rms_norm_##suffix, RmsNormArgs, NORM_THREADS, rms_norm<T>)

@@ -37,7 +37,17 @@ args! {
         reserved: i32,
     }
     GatherArgs { weights: u64, ids: u64, out: u64, num_rows: i64, k: i32, row_bytes: i32 }
-    RmsNormArgs { x: u64, delta: u64, weight: u64, ids: u64, out: u64, k: i32, eps: f32 }
+    IntegersArgs { x: u64, out: u64, num_rows: i64, k: i32, reserved: i32 }
+    RmsNormArgs {
+        x: u64,
+        delta: u64,
+        weight: u64,
+        ids: u64,
+        out: u64,
+        integers: u64,
+        k: i32,
+        eps: f32,
+    }
     AddArgs { x: u64, other: u64, len: i64, period: i64 }
     SiluMulArgs { gate: u64, up: u64, out: u64, len: i64 }
     BlockMaximaArgs { logits: u64, maxima: u64, width: i32, num_blocks: i32 }
@@ -68,6 +78,7 @@ args! {
         tables: u64,
         out: u64,
         partials: u64,
+        integers: u64,
         num_heads: i32,
         num_kv_heads: i32,
         block_size: i32,

@@ -142,7 +142,9 @@ impl Session {
             return Err(CudaError::shape("rows of queries", queries.num_rows(), expected));
         }
         self.expect_batch(batch, shape)?;
-        let out = Rows::new(self, queries.num_rows(), queries.width(), dtype)?;
+        let mut out = Rows::new(self, queries.num_rows(), queries.width(), dtype)?;
+        // Prompts' kernels make floats only.
+        let integers = if batch.num_prefill_tiles == 0 { out.add_integers(self)? } else { 0 };
         let decode_grid = [batch.num_decode_tiles, shape.num_kv_heads, batch.num_splits];
         let part_bytes = ROWS * (shape.head_dim + 2) * 4;
         let partials = self.pool.take(decode_grid.iter().product::<usize>() * part_bytes)?;
@@ -155,6 +157,7 @@ impl Session {
             tables: batch.tables,
             out: out.address(),
             partials: partials.address,
+            integers,
             num_heads: num_heads as i32,
             num_kv_heads: shape.num_kv_heads as i32,
             block_size: shape.block_size as i32,

@@ -70,7 +70,7 @@ pub enum CudaError {
          docker run --gpus all)"
     )]
     NoDriver,
-    #[error("cuBLASLt cannot be loaded: libcublasLt.so.13 of CUDA 13 is not in the library path")]
+    #[error("cuBLASLt cannot be loaded: neither libcublasLt.so.13 nor .12 is in the library path")]
     NoBlas,
     #[error("there is no GPU")]
     NoGpu,

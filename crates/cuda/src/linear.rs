@@ -1,14 +1,17 @@
 //! Matrices of weights, their products with rows, and their rows as they are.
 //!
-//! Few rows are multiplied as weights are unpacked, from whatever type they have. More rows, which
-//! come in 16 bits, are multiplied by cuBLASLt with weights of the same type; other weights are
-//! unpacked into that type first, a part of the matrix at a time.
+//! Few rows are multiplied as weights are unpacked, from whatever type they have; with the types of
+//! most checkpoints they are multiplied as integers of 16 bits. More rows, which come in 16 bits, are
+//! multiplied by cuBLASLt with weights of the same type; other weights are unpacked into that type
+//! first, a part of the matrix at a time.
+
+use std::sync::atomic::Ordering;
 
 use crate::args::{GatherArgs, LinearArgs, LinearMatrix, MATRICES_MAX};
 use crate::batch::Batch;
 use crate::blas::Product;
-use crate::memory::Buffer;
-use crate::rows::{Rows, Vector};
+use crate::memory::{Buffer, Scratch};
+use crate::rows::{Rows, Vector, integers_bytes};
 use crate::session::Session;
 use crate::{CudaError, Float, Result};
 
@@ -79,6 +82,12 @@ impl WeightFormat {
         self.float().is_none()
     }
 
+    /// Whether products of few rows read activations as integers. The other quantized types are hardly
+    /// met any more.
+    fn multiplies_integers(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Q4K | Self::Q5K | Self::Q6K)
+    }
+
     fn float(self) -> Option<Float> {
         match self {
             Self::F32 => Some(Float::F32),
@@ -118,6 +127,9 @@ impl Matrix {
             let expected = format!("[{n}, {k}] of {format:?} has {row_bytes} a row");
             return Err(CudaError::shape("bytes of weights", bytes.len(), expected));
         }
+        if format.multiplies_integers() {
+            session.wants_integers.store(true, Ordering::Relaxed);
+        }
         Ok(Self { buffer: Buffer::of(&session.driver, bytes)?, format, n, k, row_bytes })
     }
 
@@ -150,9 +162,11 @@ impl Session {
             outputs.push(Rows::new(self, x.num_rows(), matrix.n, Float::F32)?);
         }
         if x.dtype() == Float::F32 {
+            let made = self.integers_for(&layers.map(|(matrix, _)| matrix), x)?;
+            let integers = x.integers.as_ref().or(made.as_ref()).map_or(0, |it| it.address);
             for group in groups(&layers) {
                 let group: Vec<_> = group.iter().map(|&at| (layers[at], &outputs[at])).collect();
-                self.launch_linear(&group, x, false)?;
+                self.launch_linear(&group, (x, integers), false)?;
             }
         } else {
             for ((matrix, bias), out) in layers.iter().zip(&outputs) {
@@ -173,16 +187,36 @@ impl Session {
         }
         if x.dtype() == Float::F32 && gate.format == up.format && gate.k == x.width() {
             let out = Rows::new(self, x.num_rows(), gate.n, Float::F32)?;
-            self.launch_linear(&[((gate, None), &out), ((up, None), &out)], x, true)?;
+            let made = self.integers_for(&[gate, up], x)?;
+            let integers = x.integers.as_ref().or(made.as_ref()).map_or(0, |it| it.address);
+            let layers = [((gate, None), &out), ((up, None), &out)];
+            self.launch_linear(&layers, (x, integers), true)?;
             return Ok(out);
         }
         let [gate, up] = self.linear([(gate, None), (up, None)], x)?;
         self.silu_mul(&gate, &up, x.dtype())
     }
 
-    /// One type of weights, few rows at a time.
-    fn launch_linear(&self, layers: &[(Layer<'_>, &Rows)], x: &Rows, gated: bool) -> Result<()> {
+    /// `x` as integers, unless it has them or no matrix is multiplied with them.
+    fn integers_for(&self, matrices: &[&Matrix], x: &Rows) -> Result<Option<Scratch>> {
+        let is_wanted = matrices.iter().any(|matrix| matrix.format.multiplies_integers());
+        let is_made = x.integers.is_some();
+        if is_wanted && !is_made { self.make_integers(x).map(Some) } else { Ok(None) }
+    }
+
+    /// One type of weights, few rows at a time; `integers` is where `x` is as integers, for types that
+    /// are multiplied with those.
+    fn launch_linear(
+        &self,
+        layers: &[(Layer<'_>, &Rows)],
+        (x, integers): (&Rows, u64),
+        gated: bool,
+    ) -> Result<()> {
         let ((first, _), _) = layers[0];
+        let (x_address, x_bytes, kernel) = match first.format.multiplies_integers() {
+            true => (integers, integers_bytes(first.k), "integer"),
+            false => (x.address(), first.k * 4, "linear"),
+        };
         for start in (0..x.num_rows()).step_by(LAUNCH_ROWS) {
             let num_rows = (x.num_rows() - start).min(LAUNCH_ROWS);
             let rows_of_kernel = num_rows.next_power_of_two();
@@ -204,7 +238,7 @@ impl Session {
             }
             let args = LinearArgs {
                 matrices,
-                x: x.address() + (start * first.k * 4) as u64,
+                x: x_address + (start * x_bytes) as u64,
                 k: first.k as i32,
                 row_bytes: first.row_bytes as i32,
                 num_rows: num_rows as i32,
@@ -212,7 +246,7 @@ impl Session {
                 gated: i32::from(gated),
                 reserved: 0,
             };
-            let name = format!("linear_{}_{rows_of_kernel}", first.format.suffix());
+            let name = format!("{kernel}_{}_{rows_of_kernel}", first.format.suffix());
             let grid = [warps.div_ceil(WARPS), 1, 1];
             // SAFETY: callers have compared the matrices with `x` and made `out` for them.
             unsafe { self.driver.launch(&name, grid, WARPS * 32, 0, &args) }?;

@@ -30,9 +30,11 @@ pub struct Buffer {
 impl Buffer {
     pub(crate) fn new(driver: &Arc<Driver>, bytes: usize) -> Result<Self> {
         driver.bind()?;
+        // Kernels read words, of which the last may hold less than a word of what was asked for.
+        let room = bytes.max(1).next_multiple_of(4);
         let mut address = 0;
         // SAFETY: there is a place for the address.
-        let result = unsafe { sys::cuMemAlloc_v2(&mut address, bytes.max(1)) };
+        let result = unsafe { sys::cuMemAlloc_v2(&mut address, room) };
         if result == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return Err(CudaError::OutOfMemory { bytes });
         }

@@ -1,6 +1,8 @@
 //! Rows of activations, and operations that take them one by one.
 
-use crate::args::{AddArgs, RmsNormArgs, SiluMulArgs};
+use std::sync::atomic::Ordering;
+
+use crate::args::{AddArgs, IntegersArgs, RmsNormArgs, SiluMulArgs};
 use crate::batch::Batch;
 use crate::memory::{Buffer, Scratch, copy_to};
 use crate::session::Session;
@@ -8,11 +10,21 @@ use crate::{CudaError, Float, Result};
 
 const THREADS: usize = 256;
 const NORM_THREADS: usize = 1024;
+/// Activations that share a scale as integers, and those of a group with a factor of its own.
+const INTEGERS_BLOCK: usize = 32;
+const INTEGERS_GROUP: usize = 16;
+
+/// Of a row as integers: two for each, and two floats for each group.
+pub(crate) fn integers_bytes(width: usize) -> usize {
+    2 * width + width / INTEGERS_GROUP * 8
+}
 
 /// Activations, `[num_rows, width]`.
 #[derive(Debug)]
 pub struct Rows {
     scratch: Scratch,
+    /// The same as integers, where whoever made the rows made those too.
+    pub(crate) integers: Option<Scratch>,
     num_rows: usize,
     width: usize,
     dtype: Float,
@@ -26,7 +38,8 @@ impl Rows {
         dtype: Float,
     ) -> Result<Self> {
         let bytes = num_rows * width * dtype.bytes();
-        Ok(Self { scratch: session.pool.take(bytes)?, num_rows, width, dtype })
+        let scratch = session.pool.take(bytes)?;
+        Ok(Self { scratch, integers: None, num_rows, width, dtype })
     }
 
     pub fn num_rows(&self) -> usize {
@@ -43,6 +56,17 @@ impl Rows {
 
     pub(crate) fn address(&self) -> u64 {
         self.scratch.address
+    }
+
+    /// Makes room for the rows as integers if a product may read them so, for the kernel that makes
+    /// the rows; 0 if there is none.
+    pub(crate) fn add_integers(&mut self, session: &Session) -> Result<u64> {
+        let is_wanted = session.wants_integers.load(Ordering::Relaxed);
+        if !is_wanted || self.dtype != Float::F32 || !self.width.is_multiple_of(INTEGERS_BLOCK) {
+            return Ok(0);
+        }
+        let integers = session.pool.take(self.num_rows * integers_bytes(self.width))?;
+        Ok(self.integers.insert(integers).address)
     }
 
     /// Of a host's values, for tests and for what is not made on the GPU.
@@ -147,10 +171,12 @@ impl Session {
         if let Some(delta) = delta {
             delta.expect("what is added", x.num_rows, x.width, Float::F32)?;
         }
-        let out = Rows::new(self, x.num_rows, x.width, dtype)?;
+        let mut out = Rows::new(self, x.num_rows, x.width, dtype)?;
+        // Heads are normed on the way to attention, which multiplies floats.
+        let integers = if x.width == weight.len() { out.add_integers(self)? } else { 0 };
         let num_rows = x.num_rows * (x.width / weight.len());
         let delta = delta.map_or(0, Rows::address);
-        self.norm_rows((x, delta, 0), weight, eps, (&out, num_rows))?;
+        self.norm_rows((x, delta, 0), weight, eps, (&out, num_rows, integers))?;
         Ok(out)
     }
 
@@ -165,8 +191,9 @@ impl Session {
     ) -> Result<Rows> {
         x.expect("x of a norm", batch.num_rows(), weight.len(), Float::F32)?;
         let num_rows = batch.num_wanted_rows();
-        let out = Rows::new(self, num_rows, x.width, dtype)?;
-        self.norm_rows((x, 0, batch.wanted), weight, eps, (&out, num_rows))?;
+        let mut out = Rows::new(self, num_rows, x.width, dtype)?;
+        let integers = out.add_integers(self)?;
+        self.norm_rows((x, 0, batch.wanted), weight, eps, (&out, num_rows, integers))?;
         Ok(out)
     }
 
@@ -175,7 +202,7 @@ impl Session {
         (x, delta, ids): (&Rows, u64, u64),
         weight: &Vector,
         eps: f32,
-        (out, num_rows): (&Rows, usize),
+        (out, num_rows, integers): (&Rows, usize, u64),
     ) -> Result<()> {
         let args = RmsNormArgs {
             x: x.address(),
@@ -183,6 +210,7 @@ impl Session {
             weight: weight.address(),
             ids,
             out: out.address(),
+            integers,
             k: weight.len() as i32,
             eps,
         };
@@ -191,6 +219,25 @@ impl Session {
         // SAFETY: `x` and `delta` have whole rows of the weight, `out` `num_rows` of them, and ids
         // have been checked by the batch; the pool keeps its memory.
         unsafe { self.driver.launch(&name, [num_rows, 1, 1], threads, threads / 8, &args) }
+    }
+
+    /// `x` as integers.
+    pub(crate) fn make_integers(&self, x: &Rows) -> Result<Scratch> {
+        x.expect_floats("what is to be integers", x.width)?;
+        assert!(x.width.is_multiple_of(INTEGERS_BLOCK), "formats of blocks are asked for");
+        let out = self.pool.take(x.num_rows * integers_bytes(x.width))?;
+        let args = IntegersArgs {
+            x: x.address(),
+            out: out.address,
+            num_rows: x.num_rows as i64,
+            k: x.width as i32,
+            reserved: 0,
+        };
+        let warps = x.num_rows * (x.width / INTEGERS_BLOCK);
+        let grid = [warps.div_ceil(THREADS / 64), 1, 1];
+        // SAFETY: a warp makes a block of integers of one of `x`, and there is room for all.
+        unsafe { self.driver.launch("integers", grid, THREADS / 2, 0, &args) }?;
+        Ok(out)
     }
 
     /// Adds `other` to `x`, of the same shape.

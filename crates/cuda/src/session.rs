@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub struct Session {
     pub(crate) pool: Arc<Pool>,
     pub(crate) blas: Blas,
     pub(crate) metadata: Mutex<Metadata>,
+    /// Whether there are weights whose products read activations as integers.
+    pub(crate) wants_integers: AtomicBool,
     results: Mutex<Option<Pinned>>,
     pub(crate) answers: Mutex<Answers>,
     graphs: Mutex<Graphs>,
@@ -63,6 +66,7 @@ impl Session {
             pool: Pool::new(&driver),
             blas: Blas::new(&driver)?,
             metadata: Mutex::default(),
+            wants_integers: AtomicBool::new(false),
             results: Mutex::default(),
             answers: Mutex::default(),
             graphs: Mutex::default(),

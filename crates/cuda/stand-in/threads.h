@@ -33,8 +33,12 @@ static inline float plus(float a, float b) { return a + b; }
 static inline float two_to_23_and_byte(uint32_t word, int index) {
     return 8388608.0f + float(word >> (8 * index) & 255);
 }
-static inline float byte_and_128(uint32_t word, int index) {
-    return 128.0f + float(word >> (8 * index) & 255);
+static inline int dot4(uint32_t a, uint32_t b, int sum) {
+    for (int i = 0; i < 4; i++) sum += int8_t(a >> (8 * i)) * int8_t(b >> (8 * i));
+    return sum;
+}
+static inline uint32_t shift_pair(uint32_t low, uint32_t high, unsigned shift) {
+    return uint32_t((uint64_t(high) << 32 | low) >> shift);
 }
 static inline uint32_t bits_of(float value) {
     uint32_t bits;
@@ -90,6 +94,8 @@ void run(const Kernel& kernel, uint3_t grid, uint3_t block, size_t shared_bytes,
 #define KERNEL(name, Args, threads, body)                                                        \
     static void name(const void* args) { body(*static_cast<const Args*>(args)); }                \
     static stand_in::Kernel name##_kernel(#name, name, sizeof(Args), threads);
+
+#define KERNEL_OF_BLOCKS(name, Args, threads, blocks, body) KERNEL(name, Args, threads, body)
 
 static inline unsigned char* shared_memory() { return stand_in::shared(); }
 
