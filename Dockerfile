@@ -31,7 +31,8 @@ FROM nvidia/cuda:13.0.1-devel-ubuntu22.04 AS cuda-toolkit
 FROM rust:1.95-bookworm AS build-cuda
 ARG CUDA_COMPUTE_CAP=75,80,90
 ENV CUDA_COMPUTE_CAP=$CUDA_COMPUTE_CAP CUDA_HOME=/usr/local/cuda
-COPY --from=cuda-toolkit /usr/local/cuda /usr/local/cuda
+# By its own name: the one without a version is a link to a link.
+COPY --from=cuda-toolkit /usr/local/cuda-13.0 /usr/local/cuda
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/build/target \
