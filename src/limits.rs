@@ -211,8 +211,8 @@ pub const ROWS_PER_STEP_CPU: usize = 512;
 /// multiprocessors at four times that, where a matrix has a few thousand rows.
 pub const ROWS_PER_STEP_GPU: usize = 2048;
 
-/// For an engine's thread to give back what it holds before the program ends. A step that runs comes
-/// first; of weights in a GPU's memory it takes milliseconds.
+/// For an engine's thread to give back what it holds before the program ends. A step that runs
+/// comes first; of weights in a GPU's memory it takes milliseconds.
 pub const ENGINE_END_WAIT: Duration = Duration::from_secs(5);
 
 // ---- api ----

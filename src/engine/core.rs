@@ -219,8 +219,8 @@ impl Core {
         self.shared.publish_stats(stats);
     }
 
-    /// After a panic or the loss of the device: every request ends, those of a step that panicked as
-    /// the model's failure.
+    /// After a panic or the loss of the device: every request ends, those of a step that panicked
+    /// as the model's failure.
     pub(super) fn fail_all(&mut self) {
         self.shared.fail();
         for scheduled in &self.batch.seqs {

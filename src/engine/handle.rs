@@ -94,8 +94,8 @@ fn run(mut core: Core, commands: &mpsc::Receiver<Command>) {
         Err(_) => tracing::error!("the engine thread panicked; it accepts nothing from now on"),
     }
     core.fail_all();
-    // These were accepted before the gate closed. Their clients learn it from the closed channel, as
-    // those of `core` would if even `fail_all` could not reach them.
+    // These were accepted before the gate closed. Their clients learn it from the closed channel,
+    // as those of `core` would if even `fail_all` could not reach them.
     while commands.try_recv().is_ok() {}
 }
 
@@ -145,8 +145,8 @@ pub struct EngineHandle {
 pub struct EngineEnd(Arc<Mutex<mpsc::Receiver<()>>>);
 
 impl EngineEnd {
-    /// Waits until the thread has given back all that it held, for `limit` at most. It begins to when
-    /// all handles and generations are dropped.
+    /// Waits until the thread has given back all that it held, for `limit` at most. It begins to
+    /// when all handles and generations are dropped.
     pub fn wait(&self, limit: Duration) {
         let alive = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: the channel closes.

@@ -1,8 +1,8 @@
 //! The decoder's operations on an NVIDIA GPU.
 //!
 //! Activations are `f32` between operations. What a product of many rows reads is made in 16 bits
-//! by the operation before, so that cuBLASLt multiplies it; few rows are multiplied in `f32`, or with
-//! quantized weights as integers of 16 bits, which lose less than 16-bit floats do.
+//! by the operation before, so that cuBLASLt multiplies it; few rows are multiplied in `f32`, or
+//! with quantized weights as integers of 16 bits, which lose less than 16-bit floats do.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::rows::RmsNorm;
 use super::step::{Projections, StepSpec};
 
 /// Rows up to which weights are unpacked as they are multiplied, eight rows in a pass over them.
-/// Reading floats twice costs more than cuBLASLt does. Of quantized weights, unpacking 4.5 bits into
-/// memory and reading those 16 moves as much as eight passes; a pass of eight rows takes up to twice
-/// the time of its bytes where memory is fast beside the multiprocessors (A100, H100), so that four
-/// passes are never dearer, and about the bytes' time elsewhere (T4, L4).
+/// Reading floats twice costs more than cuBLASLt does. Of quantized weights, unpacking 4.5 bits
+/// into memory and reading those 16 moves as much as eight passes; by its instructions a pass of
+/// eight rows takes up to twice the time of its bytes where memory is fast beside the
+/// multiprocessors (A100, H100), so that four passes are not dearer there, and less elsewhere.
 const FEW_ROWS_FLOATS: usize = 4;
 const FEW_ROWS_QUANTIZED: usize = 32;
 

@@ -1,4 +1,5 @@
-//! The program as it is run on a machine with a GPU: `outcrop gpu-check`, but of little, and a chat.
+//! The program as it is run on a machine with a GPU: `outcrop gpu-check`, but of little, and
+//! chats.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

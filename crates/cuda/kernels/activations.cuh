@@ -1,6 +1,6 @@
 // Activations as integers of 16 bits, blocks of 32 with a scale each, so that what is rounded is a
-// 65,024th of a block's largest: less than products of many rows round. An integer is two bytes, `256 *
-// high + low`, both signed, since instructions multiply bytes.
+// 65,024th of a block's largest: less than products of many rows round. An integer is two bytes,
+// `256 * high + low`, both signed, since instructions multiply bytes.
 #pragma once
 
 #include "device.cuh"

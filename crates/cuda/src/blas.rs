@@ -71,8 +71,8 @@ impl Blas {
         if !unsafe { sys::is_culib_present() } {
             return Err(CudaError::NoBlas);
         }
-        // The library may be there under a name without a version; the calls below have been the same
-        // since this one.
+        // The library may be there under a name without a version; the calls below have been the
+        // same since this one.
         // SAFETY: the library is loaded.
         let version = unsafe { sys::cublasLtGetVersion() };
         if version < VERSION_MIN {

@@ -90,8 +90,8 @@ pub enum CudaError {
     OutOfMemory { bytes: usize },
     #[error("{call} failed: {message} ({code})")]
     Driver { call: &'static str, code: i32, message: String },
-    /// Work on the GPU has gone wrong in a way that ends its context: an illegal address, an error of
-    /// its memory, a GPU that fell off the bus. Only another process can use it again.
+    /// Work on the GPU has gone wrong in a way that ends its context: an illegal address, an error
+    /// of its memory, a GPU that fell off the bus. Only another process can use it again.
     #[error("the GPU is lost to this process: {0}")]
     Lost(Box<CudaError>),
     #[error("cuBLASLt is of version {version}, but one of CUDA 12 or newer is needed")]

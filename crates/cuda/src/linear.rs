@@ -1,9 +1,9 @@
 //! Matrices of weights, their products with rows, and their rows as they are.
 //!
-//! Few rows are multiplied as weights are unpacked, from whatever type they have; with the types of
-//! most checkpoints they are multiplied as integers of 16 bits. More rows, which come in 16 bits, are
-//! multiplied by cuBLASLt with weights of the same type; other weights are unpacked into that type
-//! first, a part of the matrix at a time.
+//! Few rows are multiplied as weights are unpacked, from whatever type they have; with the types
+//! of most checkpoints they are multiplied as integers of 16 bits. More rows, which come in 16
+//! bits, are multiplied by cuBLASLt with weights of the same type; other weights are unpacked into
+//! that type first, a part of the matrix at a time.
 
 use std::sync::atomic::Ordering;
 
@@ -82,8 +82,8 @@ impl WeightFormat {
         self.float().is_none()
     }
 
-    /// Whether products of few rows read activations as integers. The other quantized types are hardly
-    /// met any more.
+    /// Whether products of few rows read activations as integers. The other quantized types are
+    /// hardly met any more.
     fn multiplies_integers(self) -> bool {
         matches!(self, Self::Q8_0 | Self::Q4K | Self::Q5K | Self::Q6K)
     }
@@ -204,8 +204,8 @@ impl Session {
         if is_wanted && !is_made { self.make_integers(x).map(Some) } else { Ok(None) }
     }
 
-    /// One type of weights, few rows at a time; `integers` is where `x` is as integers, for types that
-    /// are multiplied with those.
+    /// One type of weights, few rows at a time; `integers` is where `x` is as integers, for types
+    /// that are multiplied with those.
     fn launch_linear(
         &self,
         layers: &[(Layer<'_>, &Rows)],

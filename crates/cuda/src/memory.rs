@@ -77,9 +77,9 @@ impl Drop for Buffer {
     }
 }
 
-/// Copies `bytes` to `address` and waits for it. On the stream: a copy outside of it may still be on
-/// its way from the driver's own buffers when the call returns, and a stream that does not wait for
-/// the default one would read what was there before.
+/// Copies `bytes` to `address` and waits for it. On the stream: a copy outside of it may still be
+/// on its way from the driver's own buffers when the call returns, and a stream that does not wait
+/// for the default one would read what was there before.
 ///
 /// # Safety
 ///

@@ -116,8 +116,8 @@ impl Session {
         let output = unsafe { self.launch_step(batch.graph_key(cache_id), &step) };
         let logits = output.and_then(|output| Logits::new(self, output, num_wanted));
         if logits.is_err() {
-            // What was launched before the error still reads the metadata of this step. It also tells
-            // an error of the step from one that no later step survives.
+            // What was launched before the error still reads the metadata of this step. It also
+            // tells an error of the step from one that no later step survives.
             self.driver.synchronize()?;
         }
         logits

@@ -7,8 +7,8 @@
 //!   are weights that are unpacked for it (sums are `f32`);
 //! - queries, keys, values and the weights of attention are of `f16`.
 //!
-//! A product of few rows with quantized weights takes them as they are, and activations rounded to a
-//! 65,024th of the largest of 32: less than any of these by far, so not counted.
+//! A product of few rows with quantized weights takes them as they are, and activations rounded to
+//! a 65,024th of the largest of 32: less than any of these by far, so not counted.
 //!
 //! Roundings are independent of each other, so their squares add up. A layer has three products on
 //! the way through attention (queries and keys count as one, since their errors make small ones of
