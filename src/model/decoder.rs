@@ -143,12 +143,17 @@ impl Decoder {
 
 impl Compute {
     /// What an error of a step means for the steps behind it.
+    #[cfg(feature = "cuda")]
     fn failure(&self, error: candle_core::Error) -> ModelError {
         match self {
-            #[cfg(feature = "cuda")]
             Self::Cuda(decoder) if decoder.is_lost() => ModelError::DeviceLost(error.to_string()),
-            _ => error.into(),
+            Self::Cpu | Self::Cuda(_) => error.into(),
         }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn failure(&self, error: candle_core::Error) -> ModelError {
+        error.into()
     }
 
     #[cfg(not(feature = "cuda"))]
