@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::tokens::{Token, features, tokens};
+use super::tokens::{FEATURES_MAX, Token, features, tokens};
 use super::weights::{Reader, WeightsError};
 
 /// Labels in one row of the table.
@@ -18,6 +18,11 @@ const LISTED_MAX: u32 = 1 << 20;
 /// Tokens labelled together; a longer text is cut, so that memory has a bound.
 const TOKENS_MAX: usize = 512;
 const KIND: u8 = b'T';
+/// The signs of eight 8-bit weights.
+const SIGNS: u64 = 0x8080_8080_8080_8080;
+const EVEN_BYTES: u64 = 0x00FF_00FF_00FF_00FF;
+/// Sums of as many bytes fit in 16 bits.
+const _: () = assert!(FEATURES_MAX * 255 <= u16::MAX as usize);
 /// Hashes are even, so this many upper bits find a word among very few.
 const START_BITS: u32 = 14;
 
@@ -66,7 +71,9 @@ pub struct Tagger {
     transitions: [[f32; LABELS]; LABELS],
     /// The least score of a name, an address, a place.
     thresholds: [f32; 3],
-    table: Vec<[i8; LABELS]>,
+    /// Rows of weights, each a byte that is 128 more than the weight, so that eight can be added in
+    /// two words.
+    table: Vec<u64>,
     /// Hashes of listed words, sorted, and what the lists say of each.
     words: Vec<u32>,
     listed: Vec<u8>,
@@ -105,7 +112,7 @@ impl Tagger {
             .collect();
         let (log2_rows, num_rows) = reader.log2("rows", LOG2_ROWS_MAX)?;
         let (rows, _) = reader.bytes("table", num_rows * LABELS)?.as_chunks::<LABELS>();
-        let table = rows.iter().map(|row| row.map(u8::cast_signed)).collect();
+        let table = rows.iter().map(|row| u64::from_le_bytes(*row) ^ SIGNS).collect();
         reader.end()?;
         let shift = u64::BITS - log2_rows;
         Ok(Self { shift, scale, begin, transitions, thresholds, table, words, listed, starts })
@@ -140,11 +147,21 @@ impl Tagger {
     }
 
     fn emission(&self, tokens: &[Token], at: usize) -> [f32; LABELS] {
-        let mut sums = [0_i32; LABELS];
+        // Places first and rows afterwards, so that memory is asked for all rows at once.
+        let (mut places, mut num_places) = ([0; FEATURES_MAX], 0);
         features(tokens, at, |hash| {
-            for (sum, weight) in sums.iter_mut().zip(&self.table[(hash >> self.shift) as usize]) {
-                *sum += i32::from(*weight);
-            }
+            places[num_places] = (hash >> self.shift) as usize;
+            num_places += 1;
+        });
+        let (mut even, mut odd) = (0, 0);
+        for place in &places[..num_places] {
+            let row = self.table[*place];
+            even += row & EVEN_BYTES;
+            odd += row >> 8 & EVEN_BYTES;
+        }
+        let sums: [i32; LABELS] = std::array::from_fn(|label| {
+            let word = if label % 2 == 0 { even } else { odd };
+            i32::from((word >> (16 * (label / 2))) as u16) - 128 * num_places as i32
         });
         let mut scores = sums.map(|sum| self.scale * sum as f32);
         for label in [Label::NameBegin, Label::NameOnly, Label::AddressBegin] {

@@ -14,6 +14,9 @@ const MIX: u64 = 0xBF58_476D_1CE4_E5B9;
 /// Stands for a place before the first token or after the last.
 const OUTSIDE: u64 = 0x0F_F1;
 
+/// What describes one token: 18 features of its surroundings, 9 of its own, and 10 of an ideograph.
+pub const FEATURES_MAX: usize = 37;
+
 /// What the lists of names say of a token.
 pub mod listed {
     pub const GIVEN: u8 = 1;
