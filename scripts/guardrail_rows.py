@@ -15,6 +15,7 @@ import re
 import subprocess
 
 import guardrail_contrasts
+from guardrail_disguises import Disguises
 from guardrail_prompts import Prompts
 
 HEADS = ["HATE", "INSULTS", "SEXUAL", "VIOLENCE", "MISCONDUCT", "PROMPT_ATTACK"]
@@ -113,9 +114,9 @@ def content_rows(data_dir, sources):
 
 
 CONTRASTS = {
-    "harmful": (1500, {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0}),
+    "harmful": (2500, {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0}),
     "hateful": (500, {"HATE": 1.0, "MISCONDUCT": None, "PROMPT_ATTACK": 0.0}),
-    "harmless": (2500, {head: 0.0 for head in HEADS}),
+    "harmless": (4000, {head: 0.0 for head in HEADS}),
     "everyday": (4000, {head: 0.0 for head in HEADS}),
 }
 
@@ -148,6 +149,7 @@ def written_rows(rows):
              "zh": texts({"belle", "alignbench"}, "zh")}
     paragraphs = {"en": texts({"ground_halueval_qa", "alpaca_eval_answer"}, "en"),
                   "zh": texts({"cmrc", "belle_answer", "alignbench_answer"}, "zh")}
+    harmful = dict(goals)
     for lang in goals:
         # With ordinary tasks too, an attack is its wrapping and not what it asks for.
         goals[lang] = goals[lang] + random.Random(3).sample(tasks[lang], len(goals[lang]))
@@ -166,6 +168,25 @@ def written_rows(rows):
             yield row("written_buried", text, attack, key, 0.5, lang)
             text = prompts.buried(lang, paragraphs[lang], False)
             yield row("written_document", text, CLEAN, key, 0.5, lang)
+    yield from disguised_rows(harmful, tasks)
+
+
+def disguised_rows(goals, tasks):
+    """Hidden requests beside their harmless twins."""
+    disguises = Disguises(11, goals, tasks)
+    for lang, weight in (("en", 0.5), ("zh", 0.25)):
+        for index in range(1500):
+            key = f"{lang} disguise {index}"
+            for name, is_attack in (("written_disguise", True), ("written_plain", False)):
+                labels = {"PROMPT_ATTACK": 1.0} if is_attack else CLEAN
+                framed = disguises.framed(lang, is_attack)
+                # Little of a setting is Chinese alone, and what is asked for must not count as one.
+                yield row(name, framed, labels, key, weight, lang)
+                yield row(name, disguises.persona(lang, is_attack), labels, key, 0.5, lang)
+    for index in range(1500):
+        key = f"suffix {index}"
+        yield row("written_disguise", disguises.suffixed(), {"PROMPT_ATTACK": 1.0}, key, 1.0, "en")
+        yield row("written_plain", disguises.programming(), CLEAN, key, 1.0, "en")
 
 
 def clean(weight=1.0):

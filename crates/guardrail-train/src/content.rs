@@ -25,6 +25,9 @@ pub(crate) struct Settings {
     pub(crate) documents_min: u16,
     /// How strongly a document's weight gathers on its most suspicious windows.
     pub(crate) sharpness: f32,
+    /// The share of a window's features that a step does not see, drawn anew each time, so that no
+    /// verdict hangs on a few of them.
+    pub(crate) dropout: f32,
 }
 
 /// Weights before they are rounded.
@@ -51,11 +54,29 @@ pub(crate) fn train(rows: &[Row], settings: &Settings) -> Trained {
         random.shuffle(&mut order);
         let mut loss = 0.0;
         for index in &order {
-            loss += state.learn(&documents[*index], settings, epoch);
+            let document = documents[*index].thinned(settings.dropout, &mut random);
+            loss += state.learn(&document, settings, epoch);
         }
         eprintln!("epoch {epoch}: loss {:.4}", loss / documents.len() as f64);
     }
+    // The scorer sees all features, so each counts for less.
+    for weight in state.table.as_flattened_mut() {
+        *weight *= 1.0 - settings.dropout;
+    }
     Trained { log2_rows: settings.log2_rows, bias: state.bias, table: state.table }
+}
+
+impl Document {
+    /// A copy without a share of its features, which count for its windows' length still.
+    fn thinned(&self, dropout: f32, random: &mut Random) -> Self {
+        let mut windows = self.windows.clone();
+        for feature in windows.iter_mut().flatten() {
+            if random.unit() < dropout {
+                *feature = NEVER;
+            }
+        }
+        Self { windows, labels: self.labels, weight: self.weight }
+    }
 }
 
 /// A text's windows as the scorer sees them: two neighbouring blocks, or the only one.

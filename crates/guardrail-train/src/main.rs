@@ -60,13 +60,14 @@ fn train_content(rows: &str, out: &str, rest: &[&str]) -> std::io::Result<()> {
     let without_source: String = option(rest, "--without-source", String::new());
     rows.retain(|row| row.train && row.part != without && row.source != without_source);
     let settings = content::Settings {
-        log2_rows: option(rest, "--log2-rows", 18),
+        log2_rows: option(rest, "--log2-rows", 17),
         epochs: option(rest, "--epochs", 8),
         rate: option(rest, "--rate", 1.0),
         decay: option(rest, "--decay", 1e-4),
         damping: option(rest, "--damping", 0.3),
         documents_min: option(rest, "--documents-min", 2),
         sharpness: option(rest, "--sharpness", 1.0),
+        dropout: option(rest, "--dropout", 0.2),
     };
     let trained = content::train(&rows, &settings);
     std::fs::write(out, write::content(&trained))

@@ -153,17 +153,17 @@ impl ContentScorer {
         ContentStream {
             scorer: self,
             ngrams: Ngrams::default(),
-            lanes: Lanes::default(),
+            places: Places::default(),
             block: Sums::default(),
             before: None,
             document: Document::default(),
         }
     }
 
-    /// The weights of a feature.
+    /// Where the weights of a feature are.
     #[inline]
-    fn row(&self, hash: u64) -> u64 {
-        self.table[(hash >> self.shift) as usize]
+    fn place(&self, hash: u64) -> u32 {
+        (hash >> self.shift) as u32
     }
 
     fn window(&self, sums: &Sums) -> [f32; NUM_HEADS] {
@@ -215,37 +215,48 @@ impl Sums {
     }
 }
 
-/// Rows added up, four sums of 16 bits in a word, on their way to the sums of a block. A row is
-/// asked for as soon as its hash is known, so that memory and hashing take their time together.
-#[derive(Clone, Copy, Default)]
-struct Lanes {
-    even: u64,
-    odd: u64,
-    num_rows: u32,
+/// Places of rows that are to be added to the sums of a block. All are known before the first row
+/// is read, so that memory is asked for many at once: between requests others use the caches.
+#[derive(Clone, Copy)]
+struct Places {
+    places: [u32; ROWS_MAX],
+    len: usize,
 }
 
-impl Lanes {
+impl Default for Places {
+    fn default() -> Self {
+        Self { places: [0; ROWS_MAX], len: 0 }
+    }
+}
+
+impl Places {
     #[inline]
-    fn add(&mut self, row: u64) {
-        self.even += row & EVEN_BYTES;
-        self.odd += row >> 8 & EVEN_BYTES;
-        self.num_rows += 1;
+    fn push(&mut self, place: u32) {
+        self.places[self.len] = place;
+        self.len += 1;
     }
 
-    /// Whether the sums of one more character fit.
+    /// Whether it can take all features of one more character.
     #[inline]
     fn has_room(&self) -> bool {
-        self.num_rows as usize + FEATURES_PER_CHAR_MAX <= ROWS_MAX
+        self.len + FEATURES_PER_CHAR_MAX <= ROWS_MAX
     }
 
-    fn settle(&mut self, block: &mut Sums) {
+    /// Adds the rows up, four sums of 16 bits in a word.
+    fn settle(&mut self, table: &[u64], block: &mut Sums) {
+        let (mut even, mut odd) = (0, 0);
+        for place in &self.places[..self.len] {
+            let row = table[*place as usize];
+            even += row & EVEN_BYTES;
+            odd += row >> 8 & EVEN_BYTES;
+        }
         for (place, pair) in block.heads.chunks_exact_mut(2).enumerate() {
             let lane = |word: u64| i32::from((word >> (16 * place)) as u16);
-            pair[0] += lane(self.even) - 128 * self.num_rows as i32;
-            pair[1] += lane(self.odd) - 128 * self.num_rows as i32;
+            pair[0] += lane(even) - 128 * self.len as i32;
+            pair[1] += lane(odd) - 128 * self.len as i32;
         }
-        block.num_features += self.num_rows;
-        *self = Self::default();
+        block.num_features += self.len as u32;
+        self.len = 0;
     }
 }
 
@@ -284,7 +295,7 @@ impl Document {
 pub struct ContentStream<'a> {
     scorer: &'a ContentScorer,
     ngrams: Ngrams,
-    lanes: Lanes,
+    places: Places,
     block: Sums,
     /// The block before, unless this is the first.
     before: Option<Sums>,
@@ -294,23 +305,23 @@ pub struct ContentStream<'a> {
 impl ContentStream<'_> {
     pub fn push(&mut self, folded: &str) {
         let scorer = self.scorer;
-        // Copies of their own can live in registers.
-        let (mut ngrams, mut lanes) = (self.ngrams.clone(), self.lanes);
+        // A copy of its own can live in registers.
+        let mut ngrams = self.ngrams.clone();
         for char in folded.chars() {
             if self.block.num_bytes as usize >= BLOCK_BYTES {
-                lanes.settle(&mut self.block);
+                self.places.settle(&scorer.table, &mut self.block);
                 self.end_block();
             }
-            if !lanes.has_room() {
-                lanes.settle(&mut self.block);
+            if !self.places.has_room() {
+                self.places.settle(&scorer.table, &mut self.block);
             }
-            ngrams.push(char, |hash| lanes.add(scorer.row(hash)));
+            ngrams.push(char, |hash| self.places.push(scorer.place(hash)));
             self.block.num_bytes += char.len_utf8() as u32;
             if !char.is_ascii() && is_ideograph(char) {
                 self.block.num_ideograph_bytes += char.len_utf8() as u32;
             }
         }
-        (self.ngrams, self.lanes) = (ngrams, lanes);
+        self.ngrams = ngrams;
     }
 
     /// The verdict if the text ended here.
@@ -324,12 +335,12 @@ impl ContentStream<'_> {
     }
 
     fn document(mut self) -> Document {
-        if !self.lanes.has_room() {
-            self.lanes.settle(&mut self.block);
+        let scorer = self.scorer;
+        if !self.places.has_room() {
+            self.places.settle(&scorer.table, &mut self.block);
         }
-        let (scorer, lanes) = (self.scorer, &mut self.lanes);
-        self.ngrams.end(|hash| lanes.add(scorer.row(hash)));
-        self.lanes.settle(&mut self.block);
+        self.ngrams.end(|hash| self.places.push(scorer.place(hash)));
+        self.places.settle(&scorer.table, &mut self.block);
         if self.block.num_features > 0 {
             self.end_block();
             if let (0, Some(only)) = (self.document.num_windows, self.before) {

@@ -1,9 +1,10 @@
 //! The features of the content heads: hashes of character and word n-grams, found in one walk.
 //!
-//! Text arrives folded and in any pieces; the walk keeps five characters and three words, so a text
-//! in pieces has the features of the whole. Latin script gives runs of 3 and of 5 characters and of
-//! 1 to 3 words, with one pair that skips a word; Chinese, Japanese and Korean give runs of 1 to 4
-//! characters. The trained weights depend on every constant here.
+//! Text arrives folded and in any pieces; the walk keeps four characters and three words, so a text
+//! in pieces has the features of the whole. Latin script gives runs of 4 characters, words, pairs
+//! of words and pairs that skip one; Chinese, Japanese and Korean give runs of 1 to 3 characters. A
+//! mark also gives the shape before it, letters being alike: code, mark-up and salads of symbols are
+//! told by it. The trained weights depend on every constant here.
 
 /// Odd constants with well-spread bits: the golden ratio's and those of the SplitMix64 finalizer.
 const PHI: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -12,11 +13,11 @@ const MIX: u64 = 0xBF58_476D_1CE4_E5B9;
 /// Kinds of feature hash apart, so that a word and a run of the same characters are two features.
 const WORD: u64 = 0x51;
 const WORD_PAIR: u64 = 0x52;
-const WORD_TRIPLE: u64 = 0x53;
 const WORD_SKIP: u64 = 0x54;
+const SHAPE: u64 = 0x56;
 
-/// What one character can end: a word with its pairs and its triple, and four runs.
-pub const FEATURES_PER_CHAR_MAX: usize = 8;
+/// What one character can end: a word with its two pairs, and three runs or a run and a shape.
+pub const FEATURES_PER_CHAR_MAX: usize = 6;
 
 /// How a character takes part.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,15 +35,19 @@ const CODE_BITS: u32 = 21;
 const CODE: u64 = (1 << CODE_BITS) - 1;
 const TWO_CODES: u64 = (1 << (2 * CODE_BITS)) - 1;
 const THREE_CODES: u64 = (1 << (3 * CODE_BITS)) - 1;
+/// A shape is a letter, an ideograph, a space, or the mark itself as far as these bits tell it.
+const SHAPE_BITS: u32 = 16;
 
 /// The walk over one text.
 #[derive(Clone, Default)]
 pub struct Ngrams {
     /// The last three characters, packed, the newest lowest.
     recent: u64,
-    /// The two before them.
+    /// The one before them.
     older: u64,
-    /// How many characters there were, up to five.
+    /// The last four characters as shapes of [`SHAPE_BITS`], the newest lowest.
+    shapes: u64,
+    /// How many characters there were, up to four.
     len: u32,
     /// The hash of the word being read, 0 between words.
     word: u64,
@@ -67,9 +72,15 @@ impl Ngrams {
                 return;
             }
         }
-        self.older = (self.older << CODE_BITS | self.recent >> (2 * CODE_BITS)) & TWO_CODES;
+        self.older = self.recent >> (2 * CODE_BITS);
         self.recent = (self.recent << CODE_BITS | code) & THREE_CODES;
-        self.len = (self.len + 1).min(5);
+        self.len = (self.len + 1).min(4);
+        let shape = match class {
+            Class::Word => u64::from('a'),
+            Class::Ideograph => u64::from('b'),
+            Class::Space | Class::Mark => code & ((1 << SHAPE_BITS) - 1),
+        };
+        self.shapes = self.shapes << SHAPE_BITS | shape;
         if class == Class::Ideograph {
             feature(finish(code, 1));
             if self.len >= 2 {
@@ -78,16 +89,11 @@ impl Ngrams {
             if self.len >= 3 {
                 feature(finish(self.recent, 3));
             }
-            if self.len >= 4 {
-                feature(finish(self.recent, 4 | self.older << 8 & CODE << 8));
-            }
-        } else {
-            if self.len >= 3 {
-                feature(finish(self.recent, 3));
-            }
-            if self.len >= 5 {
-                feature(finish(self.recent, 5 | self.older << 8));
-            }
+        } else if self.len >= 4 {
+            feature(finish(self.recent, 4 | self.older << 8));
+        }
+        if class == Class::Mark {
+            feature(finish(self.shapes, SHAPE));
         }
     }
 
@@ -103,11 +109,9 @@ impl Ngrams {
         let [before, second] = self.words;
         feature(finish(self.word, WORD));
         if before != 0 {
-            let pair = pair(before, self.word);
-            feature(finish(pair, WORD_PAIR));
+            feature(finish(pair(before, self.word), WORD_PAIR));
             if second != 0 {
-                feature(finish(self::pair(second, pair), WORD_TRIPLE));
-                feature(finish(self::pair(second, self.word), WORD_SKIP));
+                feature(finish(pair(second, self.word), WORD_SKIP));
             }
         }
         self.words = [self.word, before];
@@ -179,10 +183,12 @@ mod tests {
 
     #[test]
     fn counts_runs_of_both_scripts() {
-        // "ab cd ef": 6 + 4 runs of characters, 3 words, 2 pairs, a triple and a skip.
-        assert_eq!(hashes("ab cd ef").len(), 6 + 4 + 3 + 2 + 1 + 1);
-        // Four characters: 4 + 3 + 2 + 1 runs.
-        assert_eq!(hashes("人工智能").len(), 10);
+        // "ab cd ef": 5 runs of characters, 3 words, 2 pairs and a pair that skips a word.
+        assert_eq!(hashes("ab cd ef").len(), 5 + 3 + 2 + 1);
+        // Four characters: 4 + 3 + 2 runs.
+        assert_eq!(hashes("人工智能").len(), 9);
+        // A mark: a run of 4 and a shape.
+        assert_eq!(hashes("f(x)").len(), 2 + 1 + 2 + 1);
         assert!(hashes("").is_empty());
     }
 
@@ -193,8 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_tells_the_shape_before_it() {
+        let common = |first: &str, second: &str| {
+            let second = hashes(second);
+            hashes(first).into_iter().filter(|hash| second.contains(hash)).count()
+        };
+        assert_eq!(common("xyz]", "uvw]"), 1);
+        assert_eq!(common("xyz]", "uvw)"), 0);
+    }
+
+    #[test]
     fn a_word_is_not_a_run_of_its_characters() {
-        let hashes = hashes("abc");
+        let hashes = hashes("abcd");
         assert_eq!(hashes.len(), 2);
         assert_ne!(hashes[0], hashes[1]);
     }
