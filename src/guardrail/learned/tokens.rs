@@ -93,7 +93,27 @@ fn plain(char: char) -> char {
 
 /// Cuts a text, calling `listed` with the hash of each token's word.
 pub fn tokens(text: &str, listed: impl Fn(u64) -> u8) -> Vec<Token> {
+    let mut tokens = cut(text);
+    // Looked up one after the other, so that memory is asked for many words at once.
+    for token in &mut tokens {
+        token.listed = listed(token.word);
+    }
+    for at in 1..tokens.len() {
+        let (before, token) = (&tokens[at - 1], &tokens[at]);
+        if is_pair(before, token)
+            && listed(pair_hash(before.word, token.word)) & listed::HAN_WORD != 0
+        {
+            tokens[at - 1].listed |= listed::HAN_WORD;
+            tokens[at].listed |= listed::HAN_WORD_END;
+        }
+    }
+    tokens
+}
+
+/// The tokens, before the lists are asked.
+fn cut(text: &str) -> Vec<Token> {
     let mut tokens: Vec<Token> = Vec::new();
+    let (mut word, mut lower) = (Vec::new(), Vec::new());
     let mut chars = text.char_indices().map(|(at, char)| (at, plain(char))).peekable();
     let mut space = 2;
     while let Some((start, char)) = chars.next() {
@@ -102,23 +122,16 @@ pub fn tokens(text: &str, listed: impl Fn(u64) -> u8) -> Vec<Token> {
             space = if char == '\n' { 2 } else { space.max(1) };
             continue;
         }
-        let mut word = vec![char];
+        word.clear();
+        word.push(char);
         if matches!(kind, Kind::Letters | Kind::Digits) {
             while let Some((_, next)) = chars.next_if(|(_, next)| self::kind(*next) == kind) {
                 word.push(next);
             }
         }
         let end = chars.peek().map_or(text.len(), |(at, _)| *at);
-        let mut token = token(start..end, &word, kind);
+        let mut token = token(start..end, &word, kind, &mut lower);
         token.space = std::mem::take(&mut space);
-        token.listed = listed(token.word);
-        if let Some(before) = tokens.last_mut()
-            && is_pair(before, &token)
-            && listed(pair_hash(before.word, token.word)) & listed::HAN_WORD != 0
-        {
-            before.listed |= listed::HAN_WORD;
-            token.listed |= listed::HAN_WORD_END;
-        }
         tokens.push(token);
     }
     tokens
@@ -141,12 +154,11 @@ pub fn word_hash(text: &str) -> Option<u64> {
     }
 }
 
-fn token(range: Range<usize>, chars: &[char], kind: Kind) -> Token {
-    let lower: Vec<u64> = chars
-        .iter()
-        .flat_map(|char| char.to_lowercase())
-        .map(|char| if char.is_ascii_digit() { u64::from('0') } else { u64::from(char) })
-        .collect();
+/// `lower` is room that tokens share.
+fn token(range: Range<usize>, chars: &[char], kind: Kind, lower: &mut Vec<u64>) -> Token {
+    let alike = |char: char| if char.is_ascii_digit() { u64::from('0') } else { u64::from(char) };
+    lower.clear();
+    lower.extend(chars.iter().flat_map(|char| char.to_lowercase()).map(alike));
     let last = lower.len();
     let affixes = match kind {
         Kind::Letters => [
@@ -159,7 +171,7 @@ fn token(range: Range<usize>, chars: &[char], kind: Kind) -> Token {
     };
     Token {
         range,
-        word: hash(0x60, &lower),
+        word: hash(0x60, lower),
         shape: shape(chars, kind),
         affixes,
         is_ideograph: kind == Kind::Ideograph,
