@@ -11,13 +11,13 @@
 pub(crate) mod formats;
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::quantized::broadcast;
 use super::store;
 use super::words::{prefetch, prefetch_ahead};
 use crate::columns::Columns;
 use crate::packed::GROUP;
-use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 use formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 
@@ -27,7 +27,10 @@ const STEPS: usize = 8;
 const FEW_ROWS: usize = 4;
 /// Groups of weight rows that take turns by blocks if there are many rows of activations, so that
 /// those of a block, which come from the second-level cache, are read once for all of them.
-const GROUPS: usize = 4;
+const GROUPS: usize = 8;
+/// Most rows of a tile that take part at a time: with the sums of all groups, their blocks fit the
+/// first-level cache, and those of a `k` of 8,960 the second-level one.
+const PART_ROWS: usize = 32;
 /// Most rows of activations whose blocks of a whole `k` stay in a near cache.
 const NEAR_ROWS: usize = 8;
 
@@ -51,33 +54,44 @@ pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
 fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
     let num_blocks = args.k / SUPER_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
-    let mut sums = [[_mm256_setzero_ps(); ROW_TILE]; GROUPS];
+    let mut sums = [[_mm256_setzero_ps(); PART_ROWS]; GROUPS];
     for (first_row, tile) in tiles(args.rows, args.k) {
         let num_rows = tile.len() / num_blocks;
         let num_groups = if num_rows > NEAR_ROWS { GROUPS } else { 1 };
-        for (id, groups) in args.weights.chunks(num_groups * group_bytes).enumerate() {
-            match num_rows {
-                1 => few::<F, 1>(groups, tile, &mut sums[0]),
-                2 => few::<F, 2>(groups, tile, &mut sums[0]),
-                3 => few::<F, 3>(groups, tile, &mut sums[0]),
-                FEW_ROWS => few::<F, FEW_ROWS>(groups, tile, &mut sums[0]),
-                _ => many::<F>(groups, group_bytes, tile, &mut sums),
-            }
-            let first = id * num_groups * GROUP;
-            for row in 0..num_rows {
-                let out = &mut out.row(first_row + row)[first..];
-                for (sums, out) in sums[..num_groups].iter().zip(out.chunks_mut(GROUP)) {
-                    store(sums[row], out);
+        for part in parts(num_rows) {
+            for (id, groups) in args.weights.chunks(num_groups * group_bytes).enumerate() {
+                match num_rows {
+                    1 => few::<F, 1>(groups, tile, &mut sums[0]),
+                    2 => few::<F, 2>(groups, tile, &mut sums[0]),
+                    3 => few::<F, 3>(groups, tile, &mut sums[0]),
+                    FEW_ROWS => few::<F, FEW_ROWS>(groups, tile, &mut sums[0]),
+                    _ => {
+                        let blocks = tile.chunks_exact(num_rows).map(|rows| &rows[part.clone()]);
+                        many::<F>(groups, group_bytes, blocks, &mut sums);
+                    }
+                }
+                let first = id * num_groups * GROUP;
+                for (index, row) in part.clone().enumerate() {
+                    let out = &mut out.row(first_row + row)[first..];
+                    for (sums, out) in sums[..num_groups].iter().zip(out.chunks_mut(GROUP)) {
+                        store(sums[index], out);
+                    }
                 }
             }
         }
     }
 }
 
+/// Cuts the rows of a tile into as few parts as there can be, of about the same size.
+fn parts(num_rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let len = num_rows.div_ceil(num_rows.div_ceil(PART_ROWS));
+    (0..num_rows).step_by(len).map(move |start| start..num_rows.min(start + len))
+}
+
 /// Products of one group with the `R` rows of a tile.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn few<F: Format, const R: usize>(group: &[u8], tile: &[SuperRow], out: &mut [__m256; ROW_TILE]) {
+fn few<F: Format, const R: usize>(group: &[u8], tile: &[SuperRow], out: &mut [__m256]) {
     let mut sums = [_mm256_setzero_ps(); R];
     let blocks = group.chunks_exact(F::GROUP_BYTES);
     for (block, rows) in blocks.zip(tile.as_chunks::<R>().0) {
@@ -142,21 +156,21 @@ unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT:
     }
 }
 
-/// Products of 1 to [`GROUPS`] groups with the rows of a tile.
+/// Products of 1 to [`GROUPS`] groups with 1 to [`PART_ROWS`] rows, whose `blocks` come in order.
+#[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn many<F: Format>(
+fn many<'a, F: Format>(
     groups: &[u8],
     group_bytes: usize,
-    tile: &[SuperRow],
-    out: &mut [[__m256; ROW_TILE]; GROUPS],
+    blocks: impl Iterator<Item = &'a [SuperRow]>,
+    out: &mut [[__m256; PART_ROWS]; GROUPS],
 ) {
-    let num_rows = tile.len() / (group_bytes / F::GROUP_BYTES);
-    let mut dots = [_mm256_setzero_si256(); ROW_TILE];
-    let dots = &mut dots[..num_rows];
+    let mut dots = [_mm256_setzero_si256(); PART_ROWS];
     for sums in &mut out[..groups.len() / group_bytes] {
-        sums[..num_rows].fill(_mm256_setzero_ps());
+        sums.fill(_mm256_setzero_ps());
     }
-    for (block_id, rows) in tile.chunks_exact(num_rows).enumerate() {
+    for (block_id, rows) in blocks.enumerate() {
+        let dots = &mut dots[..rows.len()];
         for (group, sums) in groups.chunks_exact(group_bytes).zip(&mut *out) {
             let start = block_id * F::GROUP_BYTES;
             let block = &group[start..start + F::GROUP_BYTES];
@@ -170,7 +184,7 @@ fn many<F: Format>(
                 prefetch_ahead(block, if is_last { groups.len() - start } else { F::GROUP_BYTES });
             }
             dots.fill(_mm256_setzero_si256());
-            add_products::<F>(block, rows, dots, &mut sums[..num_rows]);
+            add_products::<F>(block, rows, dots, &mut sums[..rows.len()]);
         }
     }
 }
