@@ -16,6 +16,12 @@ pub const SUPER_LEN: usize = 256;
 /// Elements that share a sum, see [`SuperRow::sums`].
 pub(crate) const SUM_LEN: usize = 16;
 
+/// Offset of weights that [`SuperRow::taken`] takes away: the largest of all formats.
+pub(crate) const TAKEN: i16 = 32;
+
+// All eight quants of one sum may be the largest.
+const _: () = assert!(8 * 127 * TAKEN as i32 <= i16::MAX as i32);
+
 /// Format of super-blocks; the reference kernel explains them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SuperFormat {
@@ -54,6 +60,10 @@ pub struct SuperRow {
     pub(crate) sums: [i16; SUPER_LEN / SUM_LEN],
     /// Sums of each 32 quants.
     pub(crate) double_sums: [i16; SUPER_LEN / SUM_LEN / 2],
+    /// What [`TAKEN`] on top of each weight adds to the products with each 16 quants, negative: of
+    /// the first two of each four, then of the last two. Together with it sums of 16 bits hold the
+    /// products of eight quants and signed weights of 6 bits.
+    pub(crate) taken: [i16; 2 * SUPER_LEN / SUM_LEN],
     pub(crate) scale: f32,
 }
 
@@ -63,6 +73,7 @@ impl Default for SuperRow {
             quants: [0; SUPER_LEN],
             sums: [0; SUPER_LEN / SUM_LEN],
             double_sums: [0; SUPER_LEN / SUM_LEN / 2],
+            taken: [0; 2 * SUPER_LEN / SUM_LEN],
             scale: 0.0,
         }
     }
@@ -123,8 +134,21 @@ fn quantize(elements: &[f32; SUPER_LEN], out: &mut SuperRow) {
     for (quant, integer) in out.quants.iter_mut().zip(integers) {
         *quant = integer as i8;
     }
-    for (sum, integers) in out.sums.iter_mut().zip(integers.as_chunks::<SUM_LEN>().0) {
-        *sum = integers.iter().sum();
+    let mut pairs = [0; SUPER_LEN / 2];
+    for (pair, [a, b]) in pairs.iter_mut().zip(integers.as_chunks::<2>().0) {
+        *pair = a + b;
+    }
+    let mut halves = [[0; 2]; SUPER_LEN / SUM_LEN];
+    for (halves, pairs) in halves.iter_mut().zip(pairs.as_chunks::<{ SUM_LEN / 2 }>().0) {
+        for [first, last] in pairs.as_chunks::<2>().0 {
+            *halves = [halves[0] + first, halves[1] + last];
+        }
+    }
+    for (taken, half) in out.taken.iter_mut().zip(halves.as_flattened()) {
+        *taken = -TAKEN * half;
+    }
+    for (sum, [first, last]) in out.sums.iter_mut().zip(halves) {
+        *sum = first + last;
     }
     for (sum, [a, b]) in out.double_sums.iter_mut().zip(out.sums.as_chunks::<2>().0) {
         *sum = a + b;

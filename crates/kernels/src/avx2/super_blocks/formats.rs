@@ -34,12 +34,13 @@ pub(crate) trait Format {
     const FORMAT: SuperFormat;
     const GROUP_BYTES: usize = GROUP * Self::FORMAT.block_bytes();
     /// Steps of products of the largest quant and activation that 16 bits hold, and that share a
-    /// scale: a step makes at most `2 * quant * 127`.
+    /// scale: a step makes at most `2 * quant * 127`, where a quant is what is left of it when the
+    /// offset has been taken away.
     const STEPS_SUMMED: usize;
     /// Whether a scale is that of 32 elements, not of 16.
     const HAS_DOUBLE_SCALES: bool = false;
     const HAS_MIN: bool = false;
-    /// What is to be subtracted from each element.
+    /// What is to be subtracted from each element, a power of two up to [`TAKEN`], or 0.
     const OFFSET: i32 = 0;
 
     /// Index of the scale of the `part`-th [`Self::STEPS_SUMMED`] steps of a sub-block.
@@ -121,7 +122,7 @@ impl Format for Q5K {
 
 impl Format for Q6K {
     const FORMAT: SuperFormat = SuperFormat::Q6K;
-    const STEPS_SUMMED: usize = 2;
+    const STEPS_SUMMED: usize = 4;
     const OFFSET: i32 = 32;
 
     #[inline]

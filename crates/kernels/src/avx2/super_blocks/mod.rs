@@ -18,7 +18,7 @@ use super::store;
 use super::words::{prefetch, prefetch_ahead};
 use crate::columns::Columns;
 use crate::packed::GROUP;
-use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
+use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, TAKEN, tiles};
 use formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 
 /// Vectors of four elements of each of eight weight rows that make a sub-block of 32.
@@ -92,6 +92,8 @@ fn parts(num_rows: usize) -> impl Iterator<Item = Range<usize>> {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn few<F: Format, const R: usize>(group: &[u8], tile: &[SuperRow], out: &mut [__m256]) {
+    // Of sixteen registers; by measurement, fewer where sums do not begin with zero.
+    let sums_held = if F::OFFSET == 0 { 8 } else { 4 };
     let mut sums = [_mm256_setzero_ps(); R];
     let blocks = group.chunks_exact(F::GROUP_BYTES);
     for (block, rows) in blocks.zip(tile.as_chunks::<R>().0) {
@@ -101,14 +103,20 @@ fn few<F: Format, const R: usize>(group: &[u8], tile: &[SuperRow], out: &mut [__
         let head = unsafe { F::head(block) };
         let mut dots = [_mm256_setzero_si256(); R];
         for half in 0..2 {
-            // Their sums need a register for each row, of which there are sixteen.
             // SAFETY: as above; a half has four sub-blocks.
             unsafe {
-                if R <= 2 {
-                    sub_blocks::<F, R, 0, 4>(block, half, &head, rows, &mut dots);
-                } else {
-                    sub_blocks::<F, R, 0, 2>(block, half, &head, rows, &mut dots);
-                    sub_blocks::<F, R, 2, 2>(block, half, &head, rows, &mut dots);
+                match sums_held / R {
+                    4.. => sub_blocks::<F, R, 0, 4>(block, half, &head, rows, &mut dots),
+                    2..4 => {
+                        sub_blocks::<F, R, 0, 2>(block, half, &head, rows, &mut dots);
+                        sub_blocks::<F, R, 2, 2>(block, half, &head, rows, &mut dots);
+                    }
+                    _ => {
+                        sub_blocks::<F, R, 0, 1>(block, half, &head, rows, &mut dots);
+                        sub_blocks::<F, R, 1, 1>(block, half, &head, rows, &mut dots);
+                        sub_blocks::<F, R, 2, 1>(block, half, &head, rows, &mut dots);
+                        sub_blocks::<F, R, 3, 1>(block, half, &head, rows, &mut dots);
+                    }
                 }
             }
         }
@@ -135,6 +143,11 @@ unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT:
     let first = 4 * half + FIRST;
     for part in 0..STEPS / F::STEPS_SUMMED {
         let mut pairs = [[_mm256_setzero_si256(); R]; COUNT];
+        for (sub, pairs) in pairs.iter_mut().enumerate() {
+            for (pairs, row) in pairs.iter_mut().zip(rows) {
+                *pairs = first_sum::<F>(row, first + sub, part);
+            }
+        }
         for i in 0..F::STEPS_SUMMED {
             let step = part * F::STEPS_SUMMED + i;
             // SAFETY: the caller's promise.
@@ -244,7 +257,7 @@ unsafe fn add_sub_block<F: Format, const SUB: usize>(
         let quads = &row.quants.as_chunks::<4>().0.as_chunks::<STEPS>().0[sub];
         let mut sum = *dot;
         for (part, &scale) in scales.iter().enumerate().take(STEPS / F::STEPS_SUMMED) {
-            let mut pairs = _mm256_setzero_si256();
+            let mut pairs = first_sum::<F>(row, sub, part);
             for step in part * F::STEPS_SUMMED..(part + 1) * F::STEPS_SUMMED {
                 let products = _mm256_maddubs_epi16(weights[step], broadcast(quads[step]));
                 pairs = _mm256_add_epi16(pairs, products);
@@ -253,6 +266,20 @@ unsafe fn add_sub_block<F: Format, const SUB: usize>(
         }
         *dot = sum;
     }
+}
+
+/// What the sum of a sub-block's `part`-th steps begins with: what the offset takes away from it.
+/// The sum may wrap on the way, but not in the end.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn first_sum<F: Format>(row: &SuperRow, sub: usize, part: usize) -> __m256i {
+    if F::OFFSET == 0 {
+        return _mm256_setzero_si256();
+    }
+    // Exact, since what is taken is a multiple of `TAKEN`.
+    let shift = (i32::from(TAKEN) / F::OFFSET).trailing_zeros();
+    let shift = _mm_cvtsi32_si128(shift.cast_signed());
+    _mm256_sra_epi16(pair(&row.taken, F::scale_of(sub, part)), shift)
 }
 
 /// Two sums of activations in each lane.
@@ -264,22 +291,21 @@ fn pair(sums: &[i16], index: usize) -> __m256i {
     _mm256_set1_epi32((a | b << 16).cast_signed())
 }
 
-/// Adds a block's share: its products `dot`, scaled, and what its minima or its offset take away.
+/// Adds a block's share: its products `dot`, scaled, and what its minima take away.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_block<F: Format>(sum: __m256, dot: __m256i, head: &Head, row: &SuperRow) -> __m256 {
+    let scale = _mm256_set1_ps(row.scale);
+    let product = _mm256_mul_ps(_mm256_mul_ps(head.d, scale), _mm256_cvtepi32_ps(dot));
+    let sum = _mm256_add_ps(sum, product);
+    if !F::HAS_MIN {
+        return sum;
+    }
     let sums: &[i16] = if F::HAS_DOUBLE_SCALES { &row.double_sums } else { &row.sums };
     let mut shares = _mm256_setzero_si256();
     for (index, &share) in head.shares[..sums.len() / 2].iter().enumerate() {
         shares = _mm256_add_epi32(shares, _mm256_madd_epi16(share, pair(sums, index)));
     }
-    let scale = _mm256_set1_ps(row.scale);
-    if F::HAS_MIN {
-        let product = _mm256_mul_ps(_mm256_mul_ps(head.d, scale), _mm256_cvtepi32_ps(dot));
-        let taken = _mm256_mul_ps(_mm256_mul_ps(head.dmin, scale), _mm256_cvtepi32_ps(shares));
-        return _mm256_sub_ps(_mm256_add_ps(sum, product), taken);
-    }
-    let offset = _mm256_mullo_epi32(shares, _mm256_set1_epi32(F::OFFSET));
-    let dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(dot, offset));
-    _mm256_add_ps(sum, _mm256_mul_ps(_mm256_mul_ps(head.d, scale), dot))
+    let taken = _mm256_mul_ps(_mm256_mul_ps(head.dmin, scale), _mm256_cvtepi32_ps(shares));
+    _mm256_sub_ps(sum, taken)
 }
