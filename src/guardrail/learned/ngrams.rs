@@ -3,8 +3,8 @@
 //! Text arrives folded and in any pieces; the walk keeps four characters and three words, so a text
 //! in pieces has the features of the whole. Latin script gives runs of 4 characters, words, pairs
 //! of words and pairs that skip one; Chinese, Japanese and Korean give runs of 1 to 3 characters. A
-//! mark also gives the shape before it, letters being alike: code, mark-up and salads of symbols are
-//! told by it. The trained weights depend on every constant here.
+//! mark also gives the shape before it, letters being alike: code, mark-up and salads of symbols
+//! are told by it. The trained weights depend on every constant here.
 
 /// Odd constants with well-spread bits: the golden ratio's and those of the SplitMix64 finalizer.
 const PHI: u64 = 0x9E37_79B9_7F4A_7C15;
