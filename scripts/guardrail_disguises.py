@@ -179,6 +179,20 @@ class Disguises:
     def persona(self, lang, is_attack):
         return self.fill(self.random.choice((PERSONAS if is_attack else PLAIN)[lang]), "")
 
+    def repeated(self, lang):
+        """A letter, a mark or a word again and again, as people laugh, test, and fall asleep on a key."""
+        if self.random.random() < 0.4:
+            unit = self.random.choice(REPEATED[lang])
+            between = self.random.choice(["", "", "", " "])
+        elif lang == "en":
+            unit = self.random.choice(self.random.choice(self.tasks[lang]).split())
+            between = self.random.choice(["", " ", " ", ", "])
+        else:
+            task = self.random.choice(self.tasks[lang])
+            start = self.random.randrange(len(task))
+            unit, between = task[start:start + self.random.randrange(1, 4)], ""
+        return between.join([unit] * self.random.choice([4, 6, 10, 20, 40, 100]))
+
     def programming(self):
         """Code with a question about it, or a wish for some."""
         if self.random.random() < 0.5:
@@ -190,6 +204,8 @@ class Disguises:
         return "\n".join(parts).replace("\\n", "\n").replace("\\\\", "\\")
 
 
+REPEATED = {"en": "abcdefghijklmnopqrstuvwxyz0123456789!?.,-=+*#_~/:;()",
+            "zh": "哈啊呵嗯好的是你我了不在有人这中大来上国个到说们为和地出道也时年得就那要下以生会自着去之过家学"}
 COMMANDS = set("""Write Create Develop Give Provide Describe Explain Teach Show Tell List Generate Make Design
 Outline Draft Instruct Suggest Offer Demonstrate Produce Construct Publish Convince Build Find Compose Summarize
 Translate Help Discuss Compare Name Identify Rewrite Edit Classify Analyze Calculate""".split())

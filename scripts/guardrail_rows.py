@@ -183,6 +183,9 @@ def disguised_rows(goals, tasks):
                 # Little of a setting is Chinese alone, and what is asked for must not count as one.
                 yield row(name, framed, labels, key, weight, lang)
                 yield row(name, disguises.persona(lang, is_attack), labels, key, 0.5, lang)
+        for _ in range(1200):
+            text = disguises.repeated(lang)
+            yield row("written_plain", text, CLEAN, text[:2], 0.7, lang)
     for index in range(1500):
         key = f"suffix {index}"
         yield row("written_disguise", disguises.suffixed(), {"PROMPT_ATTACK": 1.0}, key, 1.0, "en")
