@@ -1,6 +1,7 @@
 """Strands Agents: an agent with a tool, streamed and not, and structured output."""
 
 import asyncio
+import contextlib
 import unittest
 
 import boto3
@@ -8,6 +9,7 @@ from botocore.config import Config
 from pydantic import BaseModel, Field
 from strands import Agent, ModelRetryStrategy, tool
 from strands.models import BedrockModel
+from strands.types.exceptions import MaxTokensReachedException
 
 from endpoint import BLOCKED_INPUT, BLOCKED_OUTPUT, ENDPOINT, MODEL, PROVOKED, saying, settings
 
@@ -91,7 +93,9 @@ class Agents(unittest.TestCase):
                         retry_strategy=ModelRetryStrategy(max_attempts=1),
                         **settings(provoked),
                     )
-                    made("Tell a long story.")
+                    # What it makes of a good answer, which the first of two requests may get.
+                    with contextlib.suppress(MaxTokensReachedException):
+                        made("Tell a long story.")
 
                 self.assertIn(name, repr(provoked.error(asked)))
 
