@@ -11,7 +11,6 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::app::App;
 use crate::api::refusal::Refusal;
 use crate::limits;
 
@@ -28,35 +27,49 @@ impl BufferedBody {
     }
 }
 
-pub(super) async fn read(app: &App, body: Body) -> Result<BufferedBody, Refusal> {
-    let limit = limits::REQUEST_BODY_BYTES_MAX;
-    // A chunked body does not say how long it will be.
-    let announced = body.size_hint().exact();
-    let announced = announced.map_or(Ok(limit), usize::try_from).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(Refusal::BodyTooLong { limit });
+/// What all bodies that are being read have to keep to.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    /// One permit for each KiB of a body.
+    kib: Arc<Semaphore>,
+    pace: BodyPace,
+}
+
+impl Bodies {
+    pub(super) fn new(pace: BodyPace) -> Self {
+        Self { kib: Arc::new(Semaphore::new(limits::BUFFERED_BODY_BYTES_MAX / 1024)), pace }
     }
-    let (pace, mut share) = (app.shared().body_pace, Share::of(&app.shared().body_kib));
-    let started_at = Instant::now();
-    let mut bytes = Vec::new();
-    let mut chunks = body.into_data_stream();
-    loop {
-        let deadline = started_at + pace.time_for(bytes.len());
-        let chunk = timeout_at(deadline, chunks.next()).await;
-        let chunk = chunk.map_err(|_| Refusal::BodyTooSlow {
-            seconds: pace.timeout.as_secs(),
-            rate: pace.bytes_per_second,
-        })?;
-        let Some(chunk) = chunk else { return Ok(BufferedBody { bytes, share }) };
-        let chunk = chunk.map_err(|_| Refusal::BodyIncomplete)?;
-        if chunk.len() > limit - bytes.len() {
+
+    pub(super) async fn read(&self, body: Body) -> Result<BufferedBody, Refusal> {
+        let limit = limits::REQUEST_BODY_BYTES_MAX;
+        // A chunked body does not say how long it will be.
+        let announced = body.size_hint().exact();
+        let announced = announced.map_or(Ok(limit), usize::try_from).unwrap_or(usize::MAX);
+        if announced > limit {
             return Err(Refusal::BodyTooLong { limit });
         }
-        share.grow(bytes.len() + chunk.len())?;
-        match bytes.is_empty() {
-            // A body that was read before comes as one piece, which is not copied.
-            true => bytes = chunk.into(),
-            false => bytes.extend_from_slice(&chunk),
+        let (pace, mut share) = (self.pace, Share::of(&self.kib));
+        let started_at = Instant::now();
+        let mut bytes = Vec::new();
+        let mut chunks = body.into_data_stream();
+        loop {
+            let deadline = started_at + pace.time_for(bytes.len());
+            let chunk = timeout_at(deadline, chunks.next()).await;
+            let chunk = chunk.map_err(|_| Refusal::BodyTooSlow {
+                seconds: pace.timeout.as_secs(),
+                rate: pace.bytes_per_second,
+            })?;
+            let Some(chunk) = chunk else { return Ok(BufferedBody { bytes, share }) };
+            let chunk = chunk.map_err(|_| Refusal::BodyIncomplete)?;
+            if chunk.len() > limit - bytes.len() {
+                return Err(Refusal::BodyTooLong { limit });
+            }
+            share.grow(bytes.len() + chunk.len())?;
+            match bytes.is_empty() {
+                // A body that was read before comes as one piece, which is not copied.
+                true => bytes = chunk.into(),
+                false => bytes.extend_from_slice(&chunk),
+            }
         }
     }
 }

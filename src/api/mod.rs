@@ -1,6 +1,7 @@
 //! Protocols over HTTP. Wire types never leave this module.
 
 mod access;
+mod admission;
 mod app;
 mod audit;
 mod bedrock;
@@ -12,8 +13,11 @@ mod lifecycle;
 mod metrics;
 mod models;
 mod openai;
+mod operation;
+mod outcome;
 mod record;
 mod refusal;
+mod router;
 mod server;
 pub mod sigv4;
 mod stall;

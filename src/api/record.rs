@@ -6,162 +6,21 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::api::access::Principal;
-use crate::api::app::Shared;
 use crate::api::audit::{AuditLog, Subject};
-use crate::api::bedrock::BedrockError;
 use crate::api::metrics::{Metrics, Observation};
-use crate::api::openai::{self, OpenAiError};
-use crate::api::refusal::{FailureCode, Refusal};
+use crate::api::operation::Operation;
+use crate::api::outcome::{DISCONNECTED, FailureCode, OK};
 use crate::guardrail::{Assessment, Direction};
 use crate::keys::{Admission, Day};
 use crate::pipeline::{ChatRequest, ChatSummary, GuardrailObserver, GuardrailTrace, TokenMeter};
 
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) Arc<str>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Operation {
-    Converse,
-    ConverseStream,
-    InvokeModel,
-    InvokeModelWithResponseStream,
-    CountTokens,
-    ApplyGuardrail,
-    InvokeGuardrailChecks,
-    ListFoundationModels,
-    GetFoundationModel,
-    GetFoundationModelAvailability,
-    ListInferenceProfiles,
-    GetInferenceProfile,
-    ChatCompletions,
-    Completions,
-    Responses,
-    ListModels,
-    RetrieveModel,
-}
-
-/// Whose words an operation's errors are told in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Bedrock,
-    OpenAi,
-}
-
-impl Operation {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Converse => "Converse",
-            Self::ConverseStream => "ConverseStream",
-            Self::InvokeModel => "InvokeModel",
-            Self::InvokeModelWithResponseStream => "InvokeModelWithResponseStream",
-            Self::CountTokens => "CountTokens",
-            Self::ApplyGuardrail => "ApplyGuardrail",
-            Self::InvokeGuardrailChecks => "InvokeGuardrailChecks",
-            Self::ListFoundationModels => "ListFoundationModels",
-            Self::GetFoundationModel => "GetFoundationModel",
-            Self::GetFoundationModelAvailability => "GetFoundationModelAvailability",
-            Self::ListInferenceProfiles => "ListInferenceProfiles",
-            Self::GetInferenceProfile => "GetInferenceProfile",
-            Self::ChatCompletions => "ChatCompletions",
-            Self::Completions => "Completions",
-            Self::Responses => "Responses",
-            Self::ListModels => "ListModels",
-            Self::RetrieveModel => "RetrieveModel",
-        }
-    }
-
-    /// Whether it takes what a key's quota is for. To look around and to count is free.
-    pub(super) fn is_metered(self) -> bool {
-        match self {
-            Self::Converse
-            | Self::ConverseStream
-            | Self::InvokeModel
-            | Self::InvokeModelWithResponseStream
-            | Self::ApplyGuardrail
-            | Self::InvokeGuardrailChecks
-            | Self::ChatCompletions
-            | Self::Completions
-            | Self::Responses => true,
-            Self::CountTokens
-            | Self::ListFoundationModels
-            | Self::GetFoundationModel
-            | Self::GetFoundationModelAvailability
-            | Self::ListInferenceProfiles
-            | Self::GetInferenceProfile
-            | Self::ListModels
-            | Self::RetrieveModel => false,
-        }
-    }
-
-    pub(super) fn refuse(self, refusal: Refusal) -> Response {
-        let retry_after = refusal.retry_after();
-        let response = match self.protocol() {
-            Protocol::Bedrock => BedrockError::from(refusal).known_to(self).into_response(),
-            Protocol::OpenAi => OpenAiError::from(refusal).into_response(),
-        };
-        to_be_retried(response, retry_after)
-    }
-
-    pub(super) fn protocol(self) -> Protocol {
-        match self {
-            Self::Converse
-            | Self::ConverseStream
-            | Self::InvokeModel
-            | Self::InvokeModelWithResponseStream
-            | Self::CountTokens
-            | Self::ApplyGuardrail
-            | Self::InvokeGuardrailChecks
-            | Self::ListFoundationModels
-            | Self::GetFoundationModel
-            | Self::GetFoundationModelAvailability
-            | Self::ListInferenceProfiles
-            | Self::GetInferenceProfile => Protocol::Bedrock,
-            Self::ChatCompletions
-            | Self::Completions
-            | Self::Responses
-            | Self::ListModels
-            | Self::RetrieveModel => Protocol::OpenAi,
-        }
-    }
-}
-
-impl Protocol {
-    /// Of a request that reached no operation.
-    pub(super) fn of(path: &str) -> Self {
-        match openai::owns(path) {
-            true => Self::OpenAi,
-            false => Self::Bedrock,
-        }
-    }
-
-    pub(super) fn refuse(self, refusal: Refusal) -> Response {
-        let retry_after = refusal.retry_after();
-        let response = match self {
-            Self::Bedrock => BedrockError::from(refusal).into_response(),
-            Self::OpenAi => OpenAiError::from(refusal).into_response(),
-        };
-        to_be_retried(response, retry_after)
-    }
-}
-
-fn to_be_retried(mut response: Response, after: Option<Duration>) -> Response {
-    if let Some(wait) = after {
-        // Whole seconds, rounded up: earlier is too early.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-/// The code of requests that ended well.
-pub(super) const OK: &str = "OK";
-/// The code of requests whose client went away.
-pub(super) const DISCONNECTED: &str = "ClientDisconnected";
 
 #[derive(Debug)]
 pub(super) struct Record {
@@ -194,13 +53,18 @@ struct Outcome {
 }
 
 impl Record {
-    pub(super) fn new(operation: Operation, id: RequestId, shared: &Shared) -> Self {
+    pub(super) fn new(
+        operation: Operation,
+        request_id: RequestId,
+        metrics: Arc<Metrics>,
+        audit: Arc<AuditLog>,
+    ) -> Self {
         Self {
             operation,
-            request_id: id,
+            request_id,
             started_at: Instant::now(),
-            metrics: Arc::clone(&shared.metrics),
-            audit: Arc::clone(&shared.audit),
+            metrics,
+            audit,
             permit: None,
             owner: None,
             model_id: OnceLock::new(),

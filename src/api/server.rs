@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::api::app::App;
 use crate::api::connection;
 use crate::api::lifecycle::Phase;
+use crate::api::router::router;
 use crate::api::tls::Tls;
 use crate::limits;
 
@@ -81,7 +82,7 @@ async fn follow(listener: &Listener) {
 
 /// Accepts while the server drains as well: probes and clients get an answer, not a closed port.
 async fn accept_all(listener: &Listener, app: &App, connections: &mut JoinSet<()>) {
-    let router = app.router();
+    let router = router(app);
     let permits = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     loop {
         tokio::select! {

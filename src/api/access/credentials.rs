@@ -7,10 +7,10 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
+use crate::api::access::Principal;
 use crate::api::access::live::LiveKeys;
-use crate::api::access::{AccessRefusal, Principal};
-use crate::api::app::App;
-use crate::api::body;
+use crate::api::access::refusal::AccessRefusal;
+use crate::api::body::Bodies;
 use crate::api::refusal::Refusal;
 use crate::api::sigv4::{
     Claim, Expectations, Payload, SHORT_TERM_PREFIX, SignatureError, SignedRequest,
@@ -21,7 +21,7 @@ use crate::keys::{KeyRefusal, Secret, Timestamp};
 /// The owner of the request, and the request. A body that is signed has been read and is the one
 /// that was signed.
 pub(super) async fn check(
-    app: &App,
+    bodies: &Bodies,
     keys: &LiveKeys,
     region: Option<&str>,
     request: Request,
@@ -41,7 +41,7 @@ pub(super) async fn check(
     }
     let claim = claim(&parts, &expected)?.ok_or(AccessRefusal::Missing)?;
     let (principal, secret) = signer(keys, &claim, expected.now)?;
-    let body = verified_body(app, &claim, &secret, body).await?;
+    let body = verified_body(bodies, &claim, &secret, body).await?;
     Ok((principal, Request::from_parts(parts, body)))
 }
 
@@ -133,7 +133,7 @@ fn signer(
 /// Reads the body only as far as the signature asks for it: one that states its digest is checked
 /// before the first byte is taken.
 async fn verified_body(
-    app: &App,
+    bodies: &Bodies,
     claim: &Claim,
     secret: &Secret,
     body: Body,
@@ -145,7 +145,7 @@ async fn verified_body(
     if claim.payload() == Payload::Unsigned {
         return Ok(body);
     }
-    let read = body::read(app, body).await?;
+    let read = bodies.read(body).await?;
     if claim.payload() == Payload::Digest {
         claim.verify(secret.reveal(), &read.bytes).map_err(refuse)?;
     }

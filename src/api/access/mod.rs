@@ -4,25 +4,18 @@
 //! open; what matches no route is closed. Nothing that a client sends to prove itself is logged or
 //! repeated in an answer.
 
+pub(super) mod authenticate;
 mod credentials;
 mod live;
-mod refusal;
+pub(super) mod refusal;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-
-use crate::api::app::App;
-use crate::api::record::{Protocol, RequestId};
-use crate::api::refusal::{FailureCode, Refusal};
+use crate::api::refusal::Refusal;
 use crate::keys::{Admission, Day, Key, KeyStore, KeysError, Limiter, UsageStore};
 
 use live::LiveKeys;
-
-pub(super) use refusal::AccessRefusal;
 
 #[derive(Debug, Clone, Default)]
 pub struct AccessOptions {
@@ -107,30 +100,6 @@ impl Principal {
         match self.key.limits.allow_model(names.into_iter()) {
             true => Ok(()),
             false => Err(Refusal::ModelDenied),
-        }
-    }
-}
-
-/// Lets a request pass with its [`Principal`], or without one where nobody needs any.
-pub(super) async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Response {
-    let access = &app.shared().access;
-    let Some(keys) = access.keys.as_ref().filter(|keys| keys.is_required()) else {
-        return next.run(request).await;
-    };
-    let protocol = Protocol::of(request.uri().path());
-    let request_id = request.extensions().get::<RequestId>().cloned();
-    match credentials::check(&app, keys, access.options.region.as_deref(), request).await {
-        Ok((principal, mut request)) => {
-            request.extensions_mut().insert(principal);
-            next.run(request).await
-        }
-        Err(refusal) => {
-            let response = protocol.refuse(refusal);
-            let code = response.extensions().get::<FailureCode>().map_or("", |code| code.0);
-            app.shared().metrics.observe_refused(code);
-            let request_id = request_id.map_or_else(|| "".into(), |id| id.0);
-            tracing::info!(%request_id, code, "a request was not let in");
-            response
         }
     }
 }

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use thiserror::Error;
 
-use crate::api::refusal::FailureCode;
+use crate::api::outcome::FailureCode;
 use crate::api::sigv4::SignatureError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

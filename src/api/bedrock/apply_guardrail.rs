@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
+use crate::api::admission::admitted;
 use crate::api::app::App;
+use crate::api::bedrock::answer::json_answer;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::json_answer;
-use crate::api::body;
 use crate::api::guardrail::GuardrailRefusal;
-use crate::api::record::{Operation, Record};
+use crate::api::operation::Operation;
+use crate::api::record::Record;
 use crate::guardrail::assessment::{Coverage, Usage};
 use crate::guardrail::{
     Assessment, Block, Direction, Guardrail, Intervention, Outcome, OutputScope, Qualifier, Verdict,
@@ -25,7 +26,7 @@ use crate::pipeline::consulting;
 
 pub(super) fn routes(app: &App) -> Router<App> {
     let path = "/guardrail/{identifier}/version/{version}/apply";
-    Router::new().route(path, app.admitted(Operation::ApplyGuardrail, post(apply_guardrail)))
+    Router::new().route(path, admitted(app, Operation::ApplyGuardrail, post(apply_guardrail)))
 }
 
 #[derive(Deserialize)]
@@ -111,7 +112,7 @@ async fn apply_guardrail(
     let guardrail = guardrails
         .resolve(param("identifier"), param("version"))
         .map_err(|error| GuardrailRefusal::NotFound { error })?;
-    let body = body::read(&app, request.into_body()).await?;
+    let body = app.shared().bodies.read(request.into_body()).await?;
     // A long text takes a while, in which the runtime's threads have others to serve.
     let consults = guardrail.consults(Direction::Input) || guardrail.consults(Direction::Output);
     let apply = move || apply(&guardrail, &record, &body.bytes);

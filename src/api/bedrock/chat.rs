@@ -6,9 +6,9 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use tokio::task::spawn_blocking;
 
-use crate::api::app::{App, ModelId};
+use crate::api::app::App;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::body;
+use crate::api::bedrock::model_id::ModelId;
 use crate::api::record::Record;
 use crate::limits;
 use crate::pipeline::{ChatEvent, ChatRequest, ChatStream, ChatSummary, Pipeline};
@@ -24,7 +24,7 @@ pub(super) async fn parsed<T: Send + 'static>(
 ) -> Result<T, BedrockError> {
     app.shared().resolve(record, model_id)?;
     let (parts, body) = request.into_parts();
-    let body = body::read(app, body).await?;
+    let body = app.shared().bodies.read(body).await?;
     if body.bytes.len() <= limits::INLINE_PARSE_BYTES_MAX {
         return parse(&parts.headers, &body.bytes);
     }

@@ -8,13 +8,15 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 use serde::{Deserialize, Serialize};
 
-use crate::api::app::{App, ModelId};
+use crate::api::app::App;
+use crate::api::bedrock::answer::json_answer;
+use crate::api::bedrock::chat;
 use crate::api::bedrock::converse::parse::prompt;
 use crate::api::bedrock::converse::wire::ConverseTokensRequest;
 use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::invoke::body::{InvokeBody, invoke_body};
 use crate::api::bedrock::json::{self, Blob, in_range, invalid};
-use crate::api::bedrock::{chat, json_answer};
+use crate::api::bedrock::model_id::ModelId;
 use crate::api::guardrail;
 use crate::api::record::Record;
 use crate::limits;

@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use thiserror::Error;
 
-use crate::api::access::AccessRefusal;
-use crate::api::record::Operation;
-use crate::api::refusal::{FailureCode, Refusal};
+use crate::api::access::refusal::AccessRefusal;
+use crate::api::operation::Operation;
+use crate::api::outcome::FailureCode;
+use crate::api::refusal::Refusal;
 use crate::limits;
 use crate::pipeline::{
     GenerationError, GrammarError, PipelineError, SubmitError, TemplateError, TokenizerError,

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
+use crate::api::admission::admitted;
 use crate::api::app::App;
+use crate::api::bedrock::answer::json_answer;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::json_answer;
-use crate::api::body;
-use crate::api::record::Operation;
+use crate::api::operation::Operation;
 use crate::guardrail::{ContentFilter, EntityFinder, EntityKind, Severities};
 use crate::limits;
 
@@ -21,7 +21,7 @@ use crate::limits;
 const UNIT: usize = 1_000;
 
 pub(super) fn routes(app: &App) -> Router<App> {
-    let route = app.admitted(Operation::InvokeGuardrailChecks, post(invoke_guardrail_checks));
+    let route = admitted(app, Operation::InvokeGuardrailChecks, post(invoke_guardrail_checks));
     Router::new().route("/guardrail-checks/invoke", route)
 }
 
@@ -118,7 +118,7 @@ async fn invoke_guardrail_checks(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response, BedrockError> {
-    let body = body::read(&app, request.into_body()).await?;
+    let body = app.shared().bodies.read(request.into_body()).await?;
     let checked = spawn_blocking(move || check(&parse(&body.bytes)?));
     let panicked = |_| BedrockError::InternalServer("the checks panicked".to_owned());
     Ok(json_answer(&checked.await.map_err(panicked)??))

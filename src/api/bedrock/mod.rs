@@ -1,30 +1,28 @@
 //! The Bedrock protocol: the runtime's operations on models, and what the control plane says of
 //! the models that there are.
 
+mod answer;
 mod apply_guardrail;
 mod chat;
 mod control;
 mod converse;
 mod count_tokens;
 mod document;
-mod error;
+pub(in crate::api) mod error;
 mod frame;
 mod guardrail;
 mod guardrail_checks;
 mod invoke;
 mod json;
+mod model_id;
 mod service;
 mod stream;
 
 use axum::Router;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
+use crate::api::admission::admitted;
 use crate::api::app::App;
-use crate::api::record::Operation;
-
-pub(in crate::api) use error::BedrockError;
+use crate::api::operation::Operation;
 
 pub(in crate::api) fn routes(app: &App) -> Router<App> {
     let mut routes = Router::new();
@@ -40,24 +38,12 @@ pub(in crate::api) fn routes(app: &App) -> Router<App> {
         ("count-tokens", Operation::CountTokens, count_tokens::count_tokens()),
     ] {
         let path = format!("/model/{{model_id}}/{path}");
-        routes = routes.route(&path, app.admitted(operation, route));
+        routes = routes.route(&path, admitted(app, operation, route));
     }
     routes
         .merge(apply_guardrail::routes(app))
         .merge(guardrail_checks::routes(app))
         .merge(control::routes(app))
-}
-
-fn json_answer(answer: &impl Serialize) -> Response {
-    let json = serde_json::to_string(answer).expect("structs of strings and numbers are JSON");
-    with_content_type(json, "application/json")
-}
-
-fn with_content_type(body: impl IntoResponse, content_type: &'static str) -> Response {
-    let mut response = body.into_response();
-    let content_type = HeaderValue::from_static(content_type);
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::api::models::ServedModel;
-use crate::api::record::Operation;
+use crate::api::operation::Operation;
 use crate::guardrail::{Assessment, Direction};
 use crate::pipeline::{ChatSummary, StopReason};
 

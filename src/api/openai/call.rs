@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::app::App;
-use crate::api::body;
 use crate::api::guardrail::GuardrailChoice;
 use crate::api::openai::choices::{Choices, Whole};
 use crate::api::openai::error::OpenAiError;
@@ -24,7 +23,7 @@ pub(super) async fn read<T: DeserializeOwned>(
     request: Request,
 ) -> Result<(T, Option<GuardrailChoice>), OpenAiError> {
     let guardrail = GuardrailChoice::from_headers(request.headers())?;
-    let body = body::read(app, request.into_body()).await?;
+    let body = app.shared().bodies.read(request.into_body()).await?;
     Ok((wire::parse(&body.bytes)?, guardrail))
 }
 

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::api::refusal::{FailureCode, Refusal};
+use crate::api::outcome::FailureCode;
+use crate::api::refusal::Refusal;
 use crate::limits;
 use crate::pipeline::{
     GenerationError, GrammarError, PipelineError, SubmitError, TemplateError, TokenizerError,

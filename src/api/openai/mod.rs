@@ -8,7 +8,7 @@ mod call;
 mod chat;
 mod choices;
 mod completions;
-mod error;
+pub(in crate::api) mod error;
 mod fields;
 mod guardrail;
 mod models;
@@ -20,38 +20,28 @@ mod wire;
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::api::admission::admitted;
 use crate::api::app::App;
-use crate::api::record::Operation;
+use crate::api::operation::{OPENAI_PREFIXES, Operation};
 
 pub(in crate::api) use chat::{ChatAnswer, embedded_chat, embedded_output_format};
-pub(in crate::api) use error::OpenAiError;
-
-/// Where the routes are: OpenAI's own prefix and Bedrock's.
-const PREFIXES: [&str; 2] = ["/v1", "/openai/v1"];
 
 pub(in crate::api) fn routes(app: &App) -> Router<App> {
     let mut routes = Router::new();
-    for prefix in PREFIXES {
+    for prefix in OPENAI_PREFIXES {
         let operations = [
             (
                 "/chat/completions",
-                app.admitted(Operation::ChatCompletions, post(chat::chat_completions)),
+                admitted(app, Operation::ChatCompletions, post(chat::chat_completions)),
             ),
-            ("/completions", app.admitted(Operation::Completions, post(completions::completions))),
-            ("/responses", app.admitted(Operation::Responses, post(responses::responses))),
-            ("/models", app.admitted(Operation::ListModels, get(models::list))),
-            ("/models/{*model_id}", app.admitted(Operation::RetrieveModel, get(models::retrieve))),
+            ("/completions", admitted(app, Operation::Completions, post(completions::completions))),
+            ("/responses", admitted(app, Operation::Responses, post(responses::responses))),
+            ("/models", admitted(app, Operation::ListModels, get(models::list))),
+            ("/models/{*model_id}", admitted(app, Operation::RetrieveModel, get(models::retrieve))),
         ];
         for (path, operation) in operations {
             routes = routes.route(&format!("{prefix}{path}"), operation);
         }
     }
     routes
-}
-
-/// Whether a path belongs to this API, so that an error before any route is told in its shape.
-pub(in crate::api) fn owns(path: &str) -> bool {
-    PREFIXES.iter().any(|&prefix| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
 }

@@ -124,7 +124,8 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::record::{Operation, RequestId};
+    use crate::api::operation::Operation;
+    use crate::api::record::RequestId;
     use crate::api::{AppOptions, Models};
     use crate::chat::fixture;
     use crate::model::toy::ToyReply;
@@ -163,7 +164,9 @@ mod tests {
         let choices = Choices::start(&pipeline, vec![request], 1, None).await.unwrap();
         let (models, _senders) = Models::new(&["toy".to_owned()], &[]).unwrap();
         let app = App::new(models, AppOptions::default());
-        let record = Record::new(Operation::ChatCompletions, RequestId("id".into()), app.shared());
+        let id = RequestId("id".into());
+        let (metrics, audit) = (Arc::clone(&app.shared().metrics), Arc::default());
+        let record = Record::new(Operation::ChatCompletions, id, metrics, audit);
         let (frames, mut receiver) = mpsc::channel(limits::STREAM_FRAMES_MAX);
         let keep_alive = Duration::from_millis(20);
         let writing = write(choices, &app, &record, Marks, &frames, keep_alive);

@@ -18,10 +18,13 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use serde::Serialize;
 
-use crate::api::app::{App, ModelId};
+use crate::api::admission::admitted;
+use crate::api::app::App;
+use crate::api::bedrock::answer::json_answer;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::json_answer;
-use crate::api::record::{Operation, Record};
+use crate::api::bedrock::model_id::ModelId;
+use crate::api::operation::Operation;
+use crate::api::record::Record;
 
 use names::{bare_id, provider};
 use query::Query;
@@ -31,7 +34,7 @@ use region::Region;
 const MODEL_NAME_CHARS_MAX: usize = 20;
 
 pub(super) fn routes(app: &App) -> Router<App> {
-    let route = |operation, route| app.admitted(operation, route);
+    let route = |operation, route| admitted(app, operation, route);
     Router::new()
         .route("/foundation-models", route(Operation::ListFoundationModels, get(list)))
         .route("/foundation-models/{model_id}", route(Operation::GetFoundationModel, get(model)))

@@ -12,15 +12,18 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::api::app::{App, ModelId};
+use crate::api::admission::admitted;
+use crate::api::app::App;
+use crate::api::bedrock::answer::json_answer;
 use crate::api::bedrock::control::names::{bare_id, is_foundation_model, is_profile};
 use crate::api::bedrock::control::one_of;
 use crate::api::bedrock::control::query::Query;
 use crate::api::bedrock::control::region::Region;
 use crate::api::bedrock::error::BedrockError;
-use crate::api::bedrock::json_answer;
+use crate::api::bedrock::model_id::ModelId;
 use crate::api::models::{Arn, Models, ServedModel};
-use crate::api::record::{Operation, Record};
+use crate::api::operation::Operation;
+use crate::api::record::Record;
 use crate::limits;
 
 /// As the service model says.
@@ -29,8 +32,8 @@ const SYSTEM_DEFINED: &str = "SYSTEM_DEFINED";
 const APPLICATION: &str = "APPLICATION";
 
 pub(super) fn routes(app: &App) -> Router<App> {
-    let all = app.admitted(Operation::ListInferenceProfiles, get(list));
-    let one = app.admitted(Operation::GetInferenceProfile, get(profile));
+    let all = admitted(app, Operation::ListInferenceProfiles, get(list));
+    let one = admitted(app, Operation::GetInferenceProfile, get(profile));
     Router::new().route("/inference-profiles", all).route("/inference-profiles/{model_id}", one)
 }
 

@@ -14,11 +14,13 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 
-use crate::api::app::{App, ModelId};
+use crate::api::app::App;
+use crate::api::bedrock::answer::{json_answer, with_content_type};
 use crate::api::bedrock::chat::{self, collect};
 use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::guardrail::converse_trace;
-use crate::api::bedrock::{frame, json, json_answer, stream, with_content_type};
+use crate::api::bedrock::model_id::ModelId;
+use crate::api::bedrock::{frame, json, stream};
 use crate::api::record::Record;
 use crate::pipeline::{ChatStream, ChatSummary};
 

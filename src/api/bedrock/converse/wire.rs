@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use crate::api::bedrock::document::Document;
+use crate::api::bedrock::document::{Citations, Document, TextBlock};
 use crate::api::bedrock::guardrail::{GuardContent, GuardrailConfig};
 use crate::api::bedrock::service::{Latency, Tier};
 
@@ -137,23 +137,11 @@ pub(super) struct CitationsContent {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api::bedrock) struct TextBlock {
-    pub(in crate::api::bedrock) text: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct SearchResult {
     pub(super) source: String,
     pub(super) title: String,
     pub(super) content: Vec<TextBlock>,
     pub(super) citations: Option<Citations>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::api::bedrock) struct Citations {
-    pub(in crate::api::bedrock) enabled: bool,
 }
 
 /// Read to refuse values that Bedrock does not know.

@@ -9,7 +9,6 @@ mod docx;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::api::bedrock::converse::wire::{Citations, TextBlock};
 use crate::api::bedrock::error::BedrockError;
 use crate::api::bedrock::json::{Blob, invalid, refuse, unsupported};
 use crate::limits;
@@ -46,6 +45,19 @@ struct Source {
     text: Option<String>,
     content: Option<Vec<TextBlock>>,
     s3_location: Option<IgnoredAny>,
+}
+
+/// A piece of a document, and of a search result.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TextBlock {
+    pub(super) text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Citations {
+    pub(super) enabled: bool,
 }
 
 impl Document {

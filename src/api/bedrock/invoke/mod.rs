@@ -14,12 +14,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 
-use crate::api::app::{App, ModelId};
+use crate::api::app::App;
+use crate::api::bedrock::answer::{json_answer, with_content_type};
 use crate::api::bedrock::converse::TokenUsage;
 use crate::api::bedrock::error::BedrockError;
+use crate::api::bedrock::model_id::ModelId;
 use crate::api::bedrock::service::{self, Service};
 use crate::api::bedrock::stream::Encoder as _;
-use crate::api::bedrock::{chat, frame, json_answer, stream, with_content_type};
+use crate::api::bedrock::{chat, frame, stream};
 use crate::api::guardrail::GuardrailChoice;
 use crate::api::record::Record;
 use crate::pipeline::ChatStream;

@@ -1,15 +1,17 @@
 //! Why a request was turned away before a model saw it, or given up, in no protocol's words.
 
+mod answer;
+
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::api::access::AccessRefusal;
+use crate::api::access::refusal::AccessRefusal;
 use crate::keys::{QuotaUsedUp, Throttled};
 
 /// Each protocol says in its own way what kind of error this is; the text is the same in all.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(super) enum Refusal {
+pub(in crate::api) enum Refusal {
     #[error("The request body is longer than {limit} bytes.")]
     BodyTooLong { limit: usize },
     #[error("The request body is incomplete.")]
@@ -45,7 +47,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// When to come again, where that is known.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(in crate::api) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::KeyLimited(throttled) => Some(throttled.retry_after()),
             Self::BodyTooLong { .. }
@@ -64,8 +66,3 @@ impl Refusal {
         }
     }
 }
-
-/// How a request failed, in the words of metrics and logs: Bedrock's names whatever the protocol,
-/// so that one alert covers all. An answer that is an error carries it as an extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FailureCode(pub(super) &'static str);
