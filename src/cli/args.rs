@@ -3,9 +3,10 @@
 
 mod access;
 mod device;
-mod environment;
+pub(super) mod environment;
 mod groups;
 mod guardrail;
+mod model;
 mod served;
 mod values;
 
@@ -31,9 +32,10 @@ use crate::model::weights::Quantization;
 
 use self::access::{AccessArgs, KeysArgs};
 use self::device::{DeviceArgs, GpuCheckArgs};
-pub(super) use self::environment::{THREAD_VARIABLES, no_color};
-use self::groups::{EngineArgs, KvDtypeArg, ModelArgs, RequestArgs};
+pub(super) use self::environment::THREAD_VARIABLES;
+use self::groups::{EngineArgs, KvDtypeArg, RequestArgs};
 use self::guardrail::{GuardrailArgs, GuardrailServeArgs};
+use self::model::ModelArgs;
 use self::served::ServedArgs;
 
 /// What the program is asked to do.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::groups::model_source;
+use crate::cli::args::model::model_source;
 use crate::cli::args::values;
 use crate::cli::bench::gpu_check::{GpuCheckOptions, SHAPES};
 use crate::ops::DeviceChoice;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::api::{Alias, AppOptions, Models};
 use crate::cli::{
-    args::{groups::model_source, values},
+    args::{model::model_source, values},
     load::{ModelOptions, ModelSource},
 };
 use crate::limits;

@@ -221,20 +221,6 @@ async fn show<O: Write, E: Write>(
     }
 }
 
-/// Tokens a second of reading the prompt and of writing the answer; `None` where nothing can be
-/// said: no token, or a single one.
-fn speeds(summary: &ChatSummary) -> (Option<f64>, Option<f64>) {
-    let Some(first_token) = summary.timing.first_token else { return (None, None) };
-    let rate = |tokens: usize, seconds: f64| {
-        (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
-    };
-    let computed = summary.usage.prompt_tokens - summary.usage.cached_prompt_tokens;
-    let writing = summary.timing.total.saturating_sub(first_token).as_secs_f64();
-    // The first token comes with the prompt.
-    let further = summary.usage.generated_tokens.saturating_sub(1);
-    (rate(computed, first_token.as_secs_f64()), rate(further, writing))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::{Value, json};
 
-use crate::cli::{args, chat::speeds};
+use crate::cli::args::environment::no_color;
 use crate::pipeline::{ChatSummary, StopReason};
 
 const DIM: &str = "\x1b[2m";
@@ -30,7 +30,7 @@ pub(super) enum Form {
 
 impl Look {
     pub(super) fn choose(json: bool, hide_reasoning: bool, plain: bool) -> Self {
-        let styles = !plain && !args::no_color();
+        let styles = !plain && !no_color();
         let form = match json {
             true => Form::Json,
             false if styles && io::stdout().is_terminal() => Form::Styled,
@@ -219,6 +219,20 @@ fn stop_reason(reason: &StopReason) -> &'static str {
         StopReason::MalformedToolUse => "malformed_tool_use",
         StopReason::GuardrailIntervened => "guardrail_intervened",
     }
+}
+
+/// Tokens a second of reading the prompt and of writing the answer; `None` where nothing can be
+/// said: no token, or a single one.
+fn speeds(summary: &ChatSummary) -> (Option<f64>, Option<f64>) {
+    let Some(first_token) = summary.timing.first_token else { return (None, None) };
+    let rate = |tokens: usize, seconds: f64| {
+        (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
+    };
+    let computed = summary.usage.prompt_tokens - summary.usage.cached_prompt_tokens;
+    let writing = summary.timing.total.saturating_sub(first_token).as_secs_f64();
+    // The first token comes with the prompt.
+    let further = summary.usage.generated_tokens.saturating_sub(1);
+    (rate(computed, first_token.as_secs_f64()), rate(further, writing))
 }
 
 #[cfg(test)]
