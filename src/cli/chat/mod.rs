@@ -22,8 +22,7 @@ use crate::guardrail::{Guardrail, OutputScope, StreamMode};
 use crate::hub::Hub;
 use crate::limits::{CHAT_INPUT_BYTES_MAX, ENGINE_END_WAIT};
 use crate::pipeline::{
-    ChatEvent, ChatRequest, ChatStream, ChatSummary, GuardedText, Guarding, Input, Pipeline,
-    SamplingOverrides,
+    ChatEvent, ChatRequest, ChatStream, GuardedText, Guarding, Input, Pipeline, SamplingOverrides,
 };
 
 use self::render::{Look, Renderer};
