@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::guardrail::block::Direction;
 use crate::guardrail::definition::{
     Action, ContentFilter, Directions, GuardrailDefinition, PiiEntityConfig,
     SensitiveInformationPolicyConfig,
@@ -10,9 +11,9 @@ use crate::guardrail::definition::{
 use crate::guardrail::detect::{Detector, Source};
 use crate::guardrail::entities::EntityKind;
 use crate::guardrail::fold::Folded;
-use crate::guardrail::guard::{Direction, Guardrail, Identity};
 use crate::guardrail::learned::{ContentScorer, ContentScores};
 use crate::guardrail::report::category;
+use crate::guardrail::rules::Rules;
 
 /// How much a text is of what each content filter looks for.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ pub struct FoundEntity {
 
 /// Finds the kinds that it was made for.
 #[derive(Debug)]
-pub struct EntityFinder(Guardrail);
+pub struct EntityFinder(Rules);
 
 impl EntityFinder {
     pub fn new(kinds: impl IntoIterator<Item = EntityKind>) -> Self {
@@ -56,9 +57,7 @@ impl EntityFinder {
             regexes_config: Vec::new(),
         };
         let definition = GuardrailDefinition::with_sensitive_information("checks", config);
-        let [id, arn, version] = [String::new(), String::new(), String::new()];
-        let guardrail = Guardrail::unchecked(Identity { id, arn, version }, definition);
-        Self(guardrail.expect("a guardrail without expressions always compiles"))
+        Self(Rules::compile(&definition).expect("rules without expressions always compile"))
     }
 
     pub fn find(&self, text: &str) -> Vec<FoundEntity> {

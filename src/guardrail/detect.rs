@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use regex_automata::hybrid::dfa::Cache;
 
+use crate::guardrail::block::Direction;
 use crate::guardrail::definition::Action;
 use crate::guardrail::entities::{self, EntityKind, EntitySet};
 use crate::guardrail::fold::Folded;
-use crate::guardrail::guard::{Direction, Guardrail};
 use crate::guardrail::learned::{Entity, Tagger, tagger};
+use crate::guardrail::rules::Rules;
 use crate::guardrail::segment::segments;
 
 /// A structured find below this gives way to an address around it, whose parts look like others.
@@ -34,6 +35,17 @@ pub(super) enum Source {
     Pattern(usize),
 }
 
+impl Source {
+    /// What stands for a finding in a masked text.
+    pub(super) fn tag(self, rules: &Rules) -> String {
+        match self {
+            Self::Entity(kind) => format!("{{{}}}", kind.name()),
+            Self::Pattern(index) => format!("{{{}}}", rules.patterns[index].name),
+            Self::Word(_) | Self::Managed => unreachable!("words are never masked"),
+        }
+    }
+}
+
 /// The findings of a text, by where they begin, and from where on there could be others yet.
 #[derive(Debug, Default)]
 pub(super) struct Detected {
@@ -44,7 +56,7 @@ pub(super) struct Detected {
 /// The rules of one direction.
 #[derive(Debug)]
 pub(super) struct Detector<'g> {
-    guardrail: &'g Guardrail,
+    rules: &'g Rules,
     direction: Direction,
     /// Kinds that have a form.
     formed: EntitySet,
@@ -53,13 +65,13 @@ pub(super) struct Detector<'g> {
 }
 
 impl<'g> Detector<'g> {
-    pub(super) fn new(guardrail: &'g Guardrail, direction: Direction) -> Self {
-        let asked = guardrail.entities.iter().filter(|(_, rule)| rule.at(direction).is_some());
+    pub(super) fn new(rules: &'g Rules, direction: Direction) -> Self {
+        let asked = rules.entities.iter().filter(|(_, rule)| rule.at(direction).is_some());
         let kinds: EntitySet = asked.map(|(kind, _)| *kind).collect();
         let learnt = [EntityKind::Name, EntityKind::Address];
         let all = EntityKind::ALL.iter().copied();
         Self {
-            guardrail,
+            rules,
             direction,
             formed: all.filter(|it| kinds.contains(*it) && !learnt.contains(it)).collect(),
             tags_names: kinds.contains(EntityKind::Name),
@@ -85,7 +97,7 @@ impl<'g> Detector<'g> {
     }
 
     fn words(&self, text: &str, from: usize, is_end: bool, found: &mut Detected) {
-        let Some(words) = &self.guardrail.words else { return };
+        let Some(words) = &self.rules.words else { return };
         let skeleton = Folded::skeleton(text);
         let scan = words.matcher.scan(skeleton.text(), skeleton.folded_start(from), is_end);
         if !is_end {
@@ -155,7 +167,7 @@ impl<'g> Detector<'g> {
         confidence: f32,
         found: &mut Detected,
     ) {
-        let rule = self.guardrail.entities.iter().find(|(known, _)| *known == kind);
+        let rule = self.rules.entities.iter().find(|(known, _)| *known == kind);
         if let Some(action) = rule.and_then(|(_, rule)| rule.at(self.direction)) {
             let source = Source::Entity(kind);
             found.findings.push(Finding { range, source, action, confidence });
@@ -192,7 +204,7 @@ impl<'g> Detector<'g> {
         mut caches: Option<&mut [Cache]>,
         found: &mut Detected,
     ) {
-        for (index, pattern) in self.guardrail.patterns.iter().enumerate() {
+        for (index, pattern) in self.rules.patterns.iter().enumerate() {
             let Some(action) = pattern.rule.at(self.direction) else { continue };
             if let Some(caches) = &mut caches {
                 let live = pattern.search.live_from(&mut caches[index], text, from);

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
+use crate::guardrail::block::{Block, Qualifier};
 use crate::guardrail::fold::Folded;
-use crate::guardrail::guard::{Block, Qualifier};
 use crate::guardrail::segment::segments;
 use crate::guardrail::terms::terms;
 

@@ -5,7 +5,9 @@
 //! [`Guardrail::assess`] judges a whole text, [`StreamGuard`] an answer while it is written; both
 //! say what they found in an [`Assessment`].
 
+mod advice;
 pub mod assessment;
+mod block;
 mod checks;
 mod consult;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod likeness;
 mod pattern;
 mod registry;
 mod report;
+mod rules;
 mod segment;
 mod stream;
 mod terms;
@@ -31,11 +34,13 @@ mod topic;
 mod words;
 
 pub use assessment::{Assessment, Fired, Intervention};
+pub use block::{Block, Direction, Qualifier};
 pub use checks::{EntityFinder, FoundEntity, Severities};
 pub use definition::{ContentFilter, DefinitionError, GuardrailDefinition};
 pub use entities::EntityKind;
 pub use experts::{Embed, ExpertFailed, Experts, Judge, OnFailure, Question};
 pub use grounding::Grounding;
-pub use guard::{Block, Direction, Guardrail, Identity, Outcome, OutputScope, Qualifier, Verdict};
+pub use guard::{Guardrail, Identity, Outcome, Verdict};
 pub use registry::{DRAFT, Guardrails, RegistryError, ResolveError};
+pub use report::OutputScope;
 pub use stream::{CannotMask, Released, StreamGuard, StreamMode};

@@ -1,5 +1,6 @@
 //! An assessment in the making.
 
+use crate::guardrail::advice::Advice;
 use crate::guardrail::assessment::{
     Assessment, ContentFilterAssessment, ContentPolicyAssessment,
     ContextualGroundingPolicyAssessment, CustomWordAssessment, GroundingAssessment, Intervention,
@@ -7,16 +8,26 @@ use crate::guardrail::assessment::{
     SensitiveInformationPolicyAssessment, TopicAssessment, TopicPolicyAssessment,
     WordPolicyAssessment,
 };
-use crate::guardrail::consult::Advice;
+use crate::guardrail::block::Direction;
 use crate::guardrail::definition::{
     Action, ContentFilter, GroundingFilter, ManagedWordList, Strength, TopicType,
 };
 use crate::guardrail::detect::{Finding, Source};
 use crate::guardrail::grounding::Grounding;
-use crate::guardrail::guard::{Direction, Guardrail, OutputScope, Rule};
 use crate::guardrail::learned::{Category, Confidence, ContentScores};
+use crate::guardrail::rules::{Rule, Rules};
 use crate::guardrail::topic::Sentence;
 use crate::limits;
+
+/// How much an assessment lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutputScope {
+    /// What was detected.
+    #[default]
+    Interventions,
+    /// What was looked for, also.
+    Full,
+}
 
 /// Collects what one text, or one answer as it streams, is found to hold.
 #[derive(Debug)]
@@ -36,22 +47,22 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(guardrail: &Guardrail, direction: Direction, scope: OutputScope) -> Self {
+    pub(super) fn new(rules: &Rules, direction: Direction, scope: OutputScope) -> Self {
         Self {
             direction,
             scope,
             words: WordPolicyAssessment::default(),
             sensitive: SensitiveInformationPolicyAssessment::default(),
-            confidences: vec![Confidence::None; guardrail.filters.len()],
-            topics: vec![0.0; guardrail.topics.len()],
-            grey: vec![Confidence::None; guardrail.filters.len()],
-            lexical: vec![0.0; guardrail.topics.len()],
+            confidences: vec![Confidence::None; rules.filters.len()],
+            topics: vec![0.0; rules.topics.len()],
+            grey: vec![Confidence::None; rules.filters.len()],
+            lexical: vec![0.0; rules.topics.len()],
             grounding: Vec::new(),
         }
     }
 
     /// Takes note of a finding and the text it matched. Each text is listed once.
-    pub(super) fn add(&mut self, guardrail: &Guardrail, text: &str, finding: &Finding) {
+    pub(super) fn add(&mut self, rules: &Rules, text: &str, finding: &Finding) {
         let action = match finding.action {
             Action::Block => Intervention::Blocked,
             Action::Anonymize => Intervention::Anonymized,
@@ -81,7 +92,7 @@ impl Report {
                 add(&mut self.sensitive.pii_entities, entity);
             }
             Source::Pattern(index) => {
-                let pattern = &guardrail.patterns[index];
+                let pattern = &rules.patterns[index];
                 let (name, regex) = (pattern.name.clone(), pattern.pattern.clone());
                 let found = RegexAssessment { name, r#match, regex, action, detected };
                 add(&mut self.sensitive.regexes, found);
@@ -90,9 +101,9 @@ impl Report {
     }
 
     /// Takes note of the classifiers' verdict; whether it blocks.
-    pub(super) fn content(&mut self, guardrail: &Guardrail, scores: &ContentScores) -> bool {
-        let is_judged = guardrail.advice.as_ref().is_some_and(Advice::judges);
-        for (index, filter) in guardrail.filters.iter().enumerate() {
+    pub(super) fn content(&mut self, rules: &Rules, scores: &ContentScores) -> bool {
+        let is_judged = rules.advice.as_ref().is_some_and(Advice::judges);
+        for (index, filter) in rules.filters.iter().enumerate() {
             if filter.at(self.direction).is_none() {
                 continue;
             }
@@ -104,13 +115,13 @@ impl Report {
             };
             *known = (*known).max(found);
         }
-        self.blocks(guardrail)
+        self.blocks(rules)
     }
 
     /// Whether a filter or a topic blocks by what is known.
-    pub(super) fn blocks(&self, guardrail: &Guardrail) -> bool {
-        let filters = guardrail.filters.iter().zip(&self.confidences);
-        let topics = guardrail.topics.iter().zip(&self.topics);
+    pub(super) fn blocks(&self, rules: &Rules) -> bool {
+        let filters = rules.filters.iter().zip(&self.confidences);
+        let topics = rules.topics.iter().zip(&self.topics);
         filters.into_iter().any(|(filter, known)| {
             filter
                 .at(self.direction)
@@ -125,36 +136,31 @@ impl Report {
     }
 
     /// Takes note of the topics of a skeleton; whether one blocks.
-    pub(super) fn topics(&mut self, guardrail: &Guardrail, skeleton: &str) -> bool {
-        let known = match guardrail.consults(self.direction) {
+    pub(super) fn topics(&mut self, rules: &Rules, skeleton: &str) -> bool {
+        let known = match rules.consults(self.direction) {
             true => &mut self.lexical,
             false => &mut self.topics,
         };
         let asked = |((_, rule), _): &(&(_, Rule), _)| rule.at(self.direction).is_some();
-        let mut topics: Vec<_> = guardrail.topics.iter().zip(known).filter(asked).collect();
+        let mut topics: Vec<_> = rules.topics.iter().zip(known).filter(asked).collect();
         if topics.is_empty() {
-            return self.blocks(guardrail);
+            return self.blocks(rules);
         }
         for sentence in Sentence::of(skeleton) {
             for ((topic, _), known) in &mut topics {
                 **known = known.max(topic.score(&sentence));
             }
         }
-        self.blocks(guardrail)
+        self.blocks(rules)
     }
 
     /// Holds an answer against its sources; whether that blocks it.
-    pub(super) fn ground(
-        &mut self,
-        guardrail: &Guardrail,
-        grounding: &Grounding,
-        answer: &str,
-    ) -> bool {
+    pub(super) fn ground(&mut self, rules: &Rules, grounding: &Grounding, answer: &str) -> bool {
         if grounding.is_empty() {
             return false;
         }
         let mut blocks = false;
-        for rule in &guardrail.grounding {
+        for rule in &rules.grounding {
             let score = match rule.kind {
                 GroundingFilter::Grounding => grounding.support(answer),
                 GroundingFilter::Relevance if grounding.query.is_empty() => continue,
@@ -170,13 +176,13 @@ impl Report {
         blocks
     }
 
-    pub(super) fn finish(mut self, guardrail: &Guardrail) -> Assessment {
+    pub(super) fn finish(mut self, rules: &Rules) -> Assessment {
         let is_full = self.scope == OutputScope::Full;
         if is_full {
-            self.list_what_is_absent(guardrail);
+            self.list_what_is_absent(rules);
         }
-        let topics = self.topics_found(guardrail, is_full);
-        let filters = self.filters_found(guardrail, is_full);
+        let topics = self.topics_found(rules, is_full);
+        let filters = self.filters_found(rules, is_full);
         let grounding = self.grounding.into_iter().filter(|it| it.detected || is_full).collect();
         let WordPolicyAssessment { custom_words, managed_word_lists } = &self.words;
         let has_words = !custom_words.is_empty() || !managed_word_lists.is_empty();
@@ -196,8 +202,8 @@ impl Report {
 
     /// Kinds of information that were looked for and not found; Bedrock lists neither words nor
     /// expressions so.
-    fn list_what_is_absent(&mut self, guardrail: &Guardrail) {
-        for (kind, rule) in &guardrail.entities {
+    fn list_what_is_absent(&mut self, rules: &Rules) {
+        for (kind, rule) in &rules.entities {
             let is_found = self.sensitive.pii_entities.iter().any(|it| it.r#type == *kind);
             if kind.is_bedrocks() && rule.at(self.direction).is_some() && !is_found {
                 self.sensitive.pii_entities.push(PiiEntityAssessment {
@@ -210,8 +216,8 @@ impl Report {
         }
     }
 
-    fn topics_found(&self, guardrail: &Guardrail, is_full: bool) -> Vec<TopicAssessment> {
-        let all = guardrail.topics.iter().zip(&self.topics);
+    fn topics_found(&self, rules: &Rules, is_full: bool) -> Vec<TopicAssessment> {
+        let all = rules.topics.iter().zip(&self.topics);
         let found = all.filter_map(|((topic, rule), score)| {
             let action = rule.at(self.direction)?;
             let detected = topic.is_met(*score);
@@ -222,8 +228,8 @@ impl Report {
         found.collect()
     }
 
-    fn filters_found(&self, guardrail: &Guardrail, is_full: bool) -> Vec<ContentFilterAssessment> {
-        let all = guardrail.filters.iter().zip(&self.confidences);
+    fn filters_found(&self, rules: &Rules, is_full: bool) -> Vec<ContentFilterAssessment> {
+        let all = rules.filters.iter().zip(&self.confidences);
         let found = all.filter_map(|(filter, confidence)| {
             let (filter_strength, action) = filter.at(self.direction)?;
             let detected = acts(filter_strength, *confidence);

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use regex_automata::hybrid::dfa::Cache;
 
+use crate::guardrail::advice::windows;
 use crate::guardrail::assessment::{Assessment, InvocationMetrics, TextCharacters};
-use crate::guardrail::consult::windows;
+use crate::guardrail::block::Direction;
 use crate::guardrail::definition::Action;
 use crate::guardrail::detect::{Detector, Finding, masked};
 use crate::guardrail::fold::Folded;
 use crate::guardrail::grounding::Grounding;
-use crate::guardrail::guard::{Direction, Guardrail, OutputScope};
+use crate::guardrail::guard::Guardrail;
 use crate::guardrail::learned::{ContentScorer, ContentStream};
-use crate::guardrail::report::Report;
+use crate::guardrail::report::{OutputScope, Report};
+use crate::guardrail::rules::Rules;
 use crate::guardrail::segment::segments;
 
 /// Bytes of text that left already and are kept for rules that look back; above twice as many the
@@ -88,10 +90,10 @@ impl StreamGuard {
         if mode == StreamMode::Async && guardrail.masks(Direction::Output) {
             return Err(CannotMask);
         }
-        let reads_meaning = guardrail.reads_meaning(Direction::Output);
+        let reads_meaning = guardrail.rules.reads_meaning(Direction::Output);
         Ok(Self {
-            caches: guardrail.patterns.iter().map(|pattern| pattern.search.cache()).collect(),
-            report: Report::new(&guardrail, Direction::Output, scope),
+            caches: guardrail.rules.patterns.iter().map(|pattern| pattern.search.cache()).collect(),
+            report: Report::new(&guardrail.rules, Direction::Output, scope),
             content: reads_meaning.then(|| ContentScorer::built_in().stream()),
             guardrail,
             mode,
@@ -121,9 +123,9 @@ impl StreamGuard {
 
     /// What was found in all that came.
     pub fn into_assessment(self) -> Assessment {
-        let mut assessment = self.report.finish(&self.guardrail);
+        let mut assessment = self.report.finish(&self.guardrail.rules);
         let chars = self.num_chars;
-        let grounded = match self.guardrail.needs_whole_answer(&self.grounding) {
+        let grounded = match self.guardrail.rules.needs_whole_answer(&self.grounding) {
             true => {
                 let sources = self.grounding.sources.iter();
                 chars + sources.map(|source| source.chars().count() as u64).sum::<u64>()
@@ -132,7 +134,7 @@ impl StreamGuard {
         };
         assessment.invocation_metrics = Some(InvocationMetrics::new(
             self.processing,
-            self.guardrail.usage(Direction::Output, chars, grounded),
+            self.guardrail.rules.usage(Direction::Output, chars, grounded),
             TextCharacters { guarded: chars, total: chars },
         ));
         assessment.applied_guardrail_details = Some(self.guardrail.details());
@@ -158,10 +160,10 @@ impl StreamGuard {
             .iter()
             .filter(|it| it.range.start < end || blocks_at.is_some_and(|at| it.range.start == at))
         {
-            self.report.add(&self.guardrail, &self.text[finding.range.clone()], finding);
+            self.report.add(&self.guardrail.rules, &self.text[finding.range.clone()], finding);
         }
-        let guardrail = &self.guardrail;
-        let judged = masked(&self.text, self.waiting_from..end, &findings, |it| guardrail.tag(it));
+        let rules = &self.guardrail.rules;
+        let judged = masked(&self.text, self.waiting_from..end, &findings, |it| it.tag(rules));
         self.waiting_from = end;
         self.is_blocked = blocks_at.is_some();
         self.forget();
@@ -179,10 +181,11 @@ impl StreamGuard {
     /// How far the text is decided, where it is blocked, and what was found in it.
     fn decide(&mut self, is_end: bool) -> (usize, Option<usize>, Vec<Finding>) {
         let guardrail = Arc::clone(&self.guardrail);
-        let detector = Detector::new(&guardrail, Direction::Output);
+        let rules = &guardrail.rules;
+        let detector = Detector::new(rules, Direction::Output);
         let caches = (!is_end).then_some(self.caches.as_mut_slice());
         let found = detector.detect(&self.text, self.waiting_from, caches);
-        let waits_for_all = guardrail.needs_whole_answer(&self.grounding);
+        let waits_for_all = rules.needs_whole_answer(&self.grounding);
         let mut until = match (is_end, waits_for_all) {
             (true, _) => self.text.len(),
             (false, true) => self.waiting_from,
@@ -191,7 +194,7 @@ impl StreamGuard {
         let reads_sentences = self.content.is_some() || detector.reads_sentences();
         let sentences = match reads_sentences {
             true => {
-                let chars_min = guardrail.window_chars(Direction::Output).unwrap_or(0);
+                let chars_min = rules.window_chars(Direction::Output).unwrap_or(0);
                 windows(&self.text, self.waiting_from, is_end, chars_min)
             }
             false => Vec::new(),
@@ -216,12 +219,12 @@ impl StreamGuard {
             if blocks_at.is_some_and(|at| at < sentence.start) {
                 break;
             }
-            if self.judge(&guardrail, sentence.start, sentence.end) {
+            if self.judge(rules, sentence.start, sentence.end) {
                 blocks_at = Some(sentence.start);
                 break;
             }
         }
-        if is_end && self.report.ground(&guardrail, &self.grounding, &self.text) {
+        if is_end && self.report.ground(rules, &self.grounding, &self.text) {
             blocks_at = Some(self.waiting_from);
         }
         (until, blocks_at, found.findings)
@@ -229,18 +232,18 @@ impl StreamGuard {
 
     /// What classifiers, topics and experts say with one window of sentences more; whether that
     /// blocks.
-    fn judge(&mut self, guardrail: &Guardrail, start: usize, end: usize) -> bool {
+    fn judge(&mut self, rules: &Rules, start: usize, end: usize) -> bool {
         let Some(content) = &mut self.content else { return false };
         let window = &self.text[start..end];
         let mut blocks = false;
         for sentence in segments(window, 0, true) {
             let sentence = Folded::skeleton(&window[sentence]);
             content.push(sentence.text());
-            blocks |= self.report.content(guardrail, &content.scores());
-            blocks |= self.report.topics(guardrail, sentence.text());
+            blocks |= self.report.content(rules, &content.scores());
+            blocks |= self.report.topics(rules, sentence.text());
         }
         // What is blocked already need not be asked about.
-        blocks || guardrail.consults(Direction::Output) && self.report.consult(guardrail, window)
+        blocks || rules.consults(Direction::Output) && self.report.consult(rules, window)
     }
 
     /// Drops text that left long ago.
