@@ -88,7 +88,7 @@ DEVICE void load_tile(T* tile, const void* cache, const AttentionArgs& args, con
             int64_t block = table[position / args.block_size];
             int64_t at = (block * args.num_kv_heads + kv_head) * args.block_size;
             const T* from = static_cast<const T*>(cache) + (at + position % args.block_size) * D;
-            eight = __ldg(reinterpret_cast<const uint4*>(from + column));
+            eight = *reinterpret_cast<const uint4*>(from + column);
         }
         *reinterpret_cast<uint4*>(tile + row * STRIDE(D) + column) = eight;
     }

@@ -17,7 +17,23 @@
         name(const __grid_constant__ Args args) {                                                \
         body(args);                                                                              \
     }
-#define KERNEL(name, Args, threads, body) KERNEL_OF_BLOCKS(name, Args, threads, 1, body)
+
+// From Hopper on, blocks of a kernel are put where the kernel before leaves room, while that one still
+// runs. Whoever calls this reads and writes nothing before but what no kernel writes; it returns when
+// the kernel before is done and can be seen, and with it all kernels before that one. From then on the
+// blocks of the next kernel may come. What kernels write is not read by `__ldg`, which the compiler may
+// move to before the wait.
+DEVICE void wait_for_kernel_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Has a line of memory on its way to the L2 cache.
+DEVICE void prefetch(const void* address) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
+}
 
 DEVICE unsigned char* shared_memory() {
     extern __shared__ uint4 shared_bytes[];
@@ -110,6 +126,14 @@ DEVICE void from_float(float value, bf16_t& out) { out = __float2bfloat16_rn(val
 #include "../stand-in/threads.h"
 
 #endif
+
+// A kernel that does nothing before it waits.
+template <class Args, void (*BODY)(const Args&)> DEVICE void wait_and_run(const Args& args) {
+    wait_for_kernel_before();
+    BODY(args);
+}
+#define KERNEL(name, Args, threads, body)                                                        \
+    KERNEL_OF_BLOCKS(name, Args, threads, 1, (wait_and_run<Args, body>))
 
 DEVICE float to_float(float value) { return value; }
 DEVICE void from_float(float value, float& out) { out = value; }

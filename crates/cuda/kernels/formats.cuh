@@ -32,7 +32,7 @@ template <class T> struct Floats {
             T elements[8];
         } eight;
         const uint4* from = reinterpret_cast<const uint4*>(run) + lane * (sizeof(T) / 2);
-        for (unsigned i = 0; i < sizeof(T) / 2; i++) eight.words[i] = __ldg(from + i);
+        for (unsigned i = 0; i < sizeof(T) / 2; i++) eight.words[i] = from[i];
         for (int i = 0; i < 8; i++) out[i] = to_float(eight.elements[i]);
     }
 };

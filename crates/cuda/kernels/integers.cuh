@@ -138,7 +138,8 @@ const int RUN_LANES = 8;
 template <class F, int R, int W> DEVICE void linear_of_integers(const LinearArgs& args) {
     typedef IntegerGroups<F> G;
     WarpOutputs<W> outputs;
-    if (!outputs.find(args)) return;
+    if (!outputs.find(args)) return wait_for_kernel_before();
+    outputs.wait_for_rows(args);
     int lane = threadIdx.x % 32, j = lane % RUN_LANES;
     float sums[W][R];
 #pragma unroll
@@ -164,8 +165,8 @@ template <class F, int R, int W> DEVICE void linear_of_integers(const LinearArgs
                 int group = run * (RUN / GROUP) + G::group(j, which);
                 const uint4* bytes =
                     reinterpret_cast<const uint4*>(row + int64_t(group) * GROUP_BYTES);
-                uint4 high = __ldg(bytes), low = __ldg(bytes + 1);
-                float2 factor = __ldg(factors + group);
+                uint4 high = bytes[0], low = bytes[1];
+                float2 factor = factors[group];
 #pragma unroll
                 for (int w = 0; w < W; w++) {
                     const uint32_t(&q)[4] = groups[w].bytes[which];
@@ -186,9 +187,8 @@ template <class F, int R, int W> DEVICE void linear_of_integers(const LinearArgs
 // The compiler would have all activations of eight rows on their way at a time, and with them every
 // register: two blocks, too few to hide that weights come from far away.
 #define LINEAR_OF_INTEGERS(suffix, F)                                                            \
-    KERNEL(integer_##suffix##_1, LinearArgs, LINEAR_WARPS * 32, (linear_of_integers<F, 1, 2>))   \
-    KERNEL(integer_##suffix##_2, LinearArgs, LINEAR_WARPS * 32, (linear_of_integers<F, 2, 2>))   \
-    KERNEL(integer_##suffix##_4, LinearArgs, LINEAR_WARPS * 32, (linear_of_integers<F, 4, 4>))   \
-    KERNEL_OF_BLOCKS(integer_##suffix##_8, LinearArgs, LINEAR_WARPS * 32, 3,                     \
-                     (linear_of_integers<F, 8, 4>))
+    LINEAR_KERNEL(integer_##suffix##_1, 1, (linear_of_integers<F, 1, 2>))                        \
+    LINEAR_KERNEL(integer_##suffix##_2, 1, (linear_of_integers<F, 2, 2>))                        \
+    LINEAR_KERNEL(integer_##suffix##_4, 1, (linear_of_integers<F, 4, 4>))                        \
+    LINEAR_KERNEL(integer_##suffix##_8, 3, (linear_of_integers<F, 8, 4>))
 FOR_EACH_FORMAT_OF_INTEGERS(LINEAR_OF_INTEGERS)

@@ -85,6 +85,16 @@ template <int W> struct WarpOutputs {
         return true;
     }
 
+    // The first bytes of the weights come while the kernel before ends: nobody writes weights.
+    DEVICE void wait_for_rows(const LinearArgs& args) const {
+        const int LINES = 32 / W, LINE_BYTES = 128;
+        int lane = threadIdx.x % 32, byte = lane % LINES * LINE_BYTES;
+#pragma unroll
+        for (int w = 0; w < W; w++)
+            if (lane / LINES == w && byte < args.row_bytes) prefetch(weights[w] + byte);
+        wait_for_kernel_before();
+    }
+
     // Adds what the lanes have, and writes it.
     template <int R> DEVICE void finish(const LinearArgs& args, float (&sums)[W][R]) const {
         const LinearMatrix& matrix = args.matrices[id];
@@ -116,7 +126,8 @@ template <int W> struct WarpOutputs {
 // bits do not depend on the rows beside it.
 template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
     WarpOutputs<W> outputs;
-    if (!outputs.find(args)) return;
+    if (!outputs.find(args)) return wait_for_kernel_before();
+    outputs.wait_for_rows(args);
     int lane = threadIdx.x % 32;
     float sums[W][R];
 #pragma unroll
@@ -137,8 +148,8 @@ template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
         for (int r = 0; r < R; r++) {
             int row = r < args.num_rows ? r : args.num_rows - 1;
             const float* x = x_run + int64_t(row) * args.k;
-            float4 a = __ldg(reinterpret_cast<const float4*>(x + lane_first));
-            float4 b = __ldg(reinterpret_cast<const float4*>(x + lane_second));
+            float4 a = *reinterpret_cast<const float4*>(x + lane_first);
+            float4 b = *reinterpret_cast<const float4*>(x + lane_second);
 #pragma unroll
             for (int w = 0; w < W; w++) sums[w][r] = unpacked[w].multiply(a, b, sums[w][r]);
         }
@@ -159,11 +170,15 @@ template <class F, int R, int W> DEVICE void linear(const LinearArgs& args) {
     outputs.template finish<R>(args, sums);
 }
 
+// Kernels that wait once they have asked for weights.
+#define LINEAR_KERNEL(name, blocks, body)                                                        \
+    KERNEL_OF_BLOCKS(name, LinearArgs, LINEAR_WARPS * 32, blocks, body)
+
 #define LINEAR(suffix, F)                                                                        \
-    KERNEL(linear_##suffix##_1, LinearArgs, LINEAR_WARPS * 32, (linear<F, 1, 2>))                \
-    KERNEL(linear_##suffix##_2, LinearArgs, LINEAR_WARPS * 32, (linear<F, 2, 2>))                \
-    KERNEL(linear_##suffix##_4, LinearArgs, LINEAR_WARPS * 32, (linear<F, 4, 4>))                \
-    KERNEL(linear_##suffix##_8, LinearArgs, LINEAR_WARPS * 32, (linear<F, 8, 4>))
+    LINEAR_KERNEL(linear_##suffix##_1, 1, (linear<F, 1, 2>))                                     \
+    LINEAR_KERNEL(linear_##suffix##_2, 1, (linear<F, 2, 2>))                                     \
+    LINEAR_KERNEL(linear_##suffix##_4, 1, (linear<F, 4, 4>))                                     \
+    LINEAR_KERNEL(linear_##suffix##_8, 1, (linear<F, 8, 4>))
 FOR_EACH_FORMAT_OF_FLOATS(LINEAR)
 
 struct GatherArgs {

@@ -30,7 +30,7 @@ DEVICE void find_maxima(const BlockMaximaArgs& args) {
 #pragma unroll
     for (int i = 0; i < LOGITS_BLOCK / 32; i++) {
         int at = block * LOGITS_BLOCK + i * 32 + lane;
-        float logit = at < args.width ? __ldg(logits + at) : -INFINITY;
+        float logit = at < args.width ? logits[at] : -INFINITY;
         // True of a NaN as well, which a maximum would pass over.
         if (!(logit < INFINITY)) logit = INFINITY;
         most = fmaxf(most, logit);
@@ -94,7 +94,7 @@ DEVICE void weigh_blocks(const WeighArgs& args) {
     float sum = 0;
 #pragma unroll 8
     for (int at = block * LOGITS_BLOCK + lane; at < stop; at += WEIGH_LANES)
-        sum = plus(sum, weight_of(row, __ldg(logits + at)));
+        sum = plus(sum, weight_of(row, logits[at]));
     // The first lane adds the sums in their order; what the others add is left.
     float total = sum;
     for (int other = 1; other < WEIGH_LANES; other++) total = plus(total, shuffle_xor(sum, other));
@@ -128,7 +128,7 @@ DEVICE void gather_blocks(const CopyBlocksArgs& args) {
     for (int i = 0; i < LOGITS_BLOCK / 32; i++) {
         int at = from.block * LOGITS_BLOCK + i * 32 + lane;
         args.out[int64_t(index) * LOGITS_BLOCK + i * 32 + lane] =
-            at < args.width ? __ldg(logits + at) : -INFINITY;
+            at < args.width ? logits[at] : -INFINITY;
     }
 }
 KERNEL(copy_blocks, CopyBlocksArgs, LOGITS_WARPS * 32, gather_blocks)

@@ -21,6 +21,11 @@ struct Aligned<T: ?Sized>(T);
 /// The first version whose compiler made the kernels.
 const DRIVER_VERSION_MIN: i32 = 13_000;
 
+/// Compute capability from which a kernel may begin before the one before it has ended: launches
+/// and their first loads are hidden behind it. A decode step is hundreds of kernels, of which most
+/// take few microseconds.
+const EARLY_LAUNCH_MAJOR: i32 = 9;
+
 /// What the stand-in calls itself; it brings kernels of its own.
 const STAND_IN: &str = "stand-in";
 
@@ -178,23 +183,30 @@ impl Driver {
         let function = self.function(name, size_of::<A>())?;
         let [x, y, z] = grid.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
         let mut params = [std::ptr::from_ref(args).cast_mut().cast::<c_void>()];
-        // SAFETY: the one parameter has the size that the kernel takes; the rest is the caller's.
-        let result = unsafe {
-            sys::cuLaunchKernel(
-                function.0,
-                x,
-                y,
-                z,
-                threads as u32,
-                1,
-                1,
-                shared_bytes as u32,
-                self.stream,
-                params.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
+        let mut early = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
-        check(result, "cuLaunchKernel")
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: threads as u32,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared_bytes as u32,
+            hStream: self.stream,
+            attrs: &mut early,
+            numAttrs: u32::from(self.facts.major >= EARLY_LAUNCH_MAJOR),
+        };
+        // SAFETY: the one parameter has the size that the kernel takes, and every kernel of ours
+        // waits for the one before by itself; the rest is the caller's.
+        let result = unsafe {
+            let params = params.as_mut_ptr();
+            sys::cuLaunchKernelEx(&config, function.0, params, std::ptr::null_mut())
+        };
+        check(result, "cuLaunchKernelEx")
     }
 
     fn function(&self, name: &str, args_bytes: usize) -> Result<Function> {

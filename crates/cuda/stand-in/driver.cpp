@@ -305,15 +305,40 @@ int cuFuncGetParamInfo(const stand_in::Kernel* function, size_t index, size_t* o
     *bytes = function->args_bytes;
     return SUCCESS;
 }
-int cuLaunchKernel(const stand_in::Kernel* function, unsigned grid_x, unsigned grid_y,
-                   unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                   unsigned shared_bytes, Stream* stream, void** params, void**) {
+
+struct LaunchAttribute {
+    int id;
+    char pad[4];
+    union {
+        char bytes[64];
+        int number;
+    };
+};
+struct LaunchConfig {
+    unsigned grid[3], block[3], shared_bytes;
+    Stream* stream;
+    const LaunchAttribute* attributes;
+    unsigned num_attributes;
+};
+
+// A kernel that may begin early waits for the one before it by itself, which every kernel is held to.
+int cuLaunchKernelEx(const LaunchConfig* config, const stand_in::Kernel* function, void** params,
+                     void**) {
     LOCK;
     IN_CONTEXT;
-    uint3_t grid = {grid_x, grid_y, grid_z}, block = {block_x, block_y, block_z};
-    bool is_empty = !grid_x || !grid_y || !grid_z || !block_x || !block_y || !block_z;
-    bool is_large = grid_x > 0x7fffffff || grid_y > 65535 || grid_z > 65535 ||
-                    block_x > function->threads_max || shared_bytes > 48 << 10;
+    const int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+    for (unsigned i = 0; i < config->num_attributes; i++) {
+        const LaunchAttribute& attribute = config->attributes[i];
+        bool is_early = attribute.id == PROGRAMMATIC_STREAM_SERIALIZATION;
+        if (!is_early || attribute.number != 1 || capability() < 90) return INVALID_VALUE;
+    }
+    uint3_t grid = {config->grid[0], config->grid[1], config->grid[2]};
+    uint3_t block = {config->block[0], config->block[1], config->block[2]};
+    size_t shared_bytes = config->shared_bytes;
+    Stream* stream = config->stream;
+    bool is_empty = !grid.x || !grid.y || !grid.z || !block.x || !block.y || !block.z;
+    bool is_large = grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535 ||
+                    block.x > function->threads_max || shared_bytes > 48 << 10;
     if (is_empty || is_large) return INVALID_VALUE;
     const unsigned char* args = static_cast<const unsigned char*>(params[0]);
     std::vector<unsigned char> copy(args, args + function->args_bytes);

@@ -88,7 +88,7 @@ const unsigned char GUARD = 0xa5;
 struct Fiber {
     ucontext_t start;
     jmp_buf resume;
-    bool started, ended;
+    bool started, ended, waited;
     // What it waits for: the generation of a barrier to change.
     const uint64_t* waits_for;
     uint64_t generation;
@@ -128,6 +128,7 @@ void wait(const uint64_t& counter, uint64_t before) {
 
 void enter() {
     running->body(running_args);
+    if (!fibers[current]->waited) die("a thread did not wait for the kernel before");
     fibers[current]->ended = true;
     _longjmp(scheduler, 1);
 }
@@ -158,7 +159,7 @@ void run_block(size_t shared_len) {
     std::fill(shared_bytes.begin() + shared_len, shared_bytes.end(), GUARD);
     for (Warp& warp : warps) warp.arrived = 0;
     for (unsigned i = 0; i < num_threads; i++) {
-        fibers[i]->started = fibers[i]->ended = false;
+        fibers[i]->started = fibers[i]->ended = fibers[i]->waited = false;
         fibers[i]->waits_for = nullptr;
     }
     unsigned ended = 0;
@@ -186,6 +187,8 @@ void run_block(size_t shared_len) {
 }  // namespace
 
 unsigned char* shared() { return shared_bytes.data(); }
+
+void note_wait() { fibers[current]->waited = true; }
 
 void synchronize() {
     if (++arrived == num_threads) {

@@ -65,6 +65,8 @@ extern uint3_t thread_index, block_index, block_size, grid_size;
 
 unsigned char* shared();
 void synchronize();
+// That a thread has waited for the kernel before: all of them have to.
+void note_wait();
 // Every lane of the warp gives `bytes` bytes and gets the slots of all 32.
 const unsigned char* exchange(const void* value, size_t bytes);
 
@@ -91,11 +93,14 @@ void run(const Kernel& kernel, uint3_t grid, uint3_t block, size_t shared_bytes,
 #define blockDim stand_in::block_size
 #define gridDim stand_in::grid_size
 
-#define KERNEL(name, Args, threads, body)                                                        \
+#define KERNEL_OF_BLOCKS(name, Args, threads, blocks, body)                                      \
     static void name(const void* args) { body(*static_cast<const Args*>(args)); }                \
     static stand_in::Kernel name##_kernel(#name, name, sizeof(Args), threads);
 
-#define KERNEL_OF_BLOCKS(name, Args, threads, blocks, body) KERNEL(name, Args, threads, body)
+static inline void wait_for_kernel_before() { stand_in::note_wait(); }
+static inline void prefetch(const void* address) {
+    (void)*static_cast<const volatile char*>(address);
+}
 
 static inline unsigned char* shared_memory() { return stand_in::shared(); }
 
