@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::cublaslt::sys;
+use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t as Attribute;
 
 use crate::driver::Driver;
 use crate::memory::Buffer;
@@ -25,7 +26,8 @@ pub(crate) struct Blas {
     driver: Arc<Driver>,
     handle: sys::cublasLtHandle_t,
     workspace: Buffer,
-    plans: Mutex<HashMap<Shape, Plan>>,
+    /// `None` for what cuBLASLt has no algorithm for.
+    plans: Mutex<HashMap<Shape, Option<Plan>>>,
 }
 
 // SAFETY: cuBLASLt's handles may be used from any thread.
@@ -34,12 +36,14 @@ unsafe impl Send for Blas {}
 unsafe impl Sync for Blas {}
 
 /// `out[row, i] = x[row] . weights[i]`: weights `[n, k]`, `x` `[num_rows, k]`, both of `dtype`;
-/// `out` of `f32`, `out_stride` elements from row to row.
+/// `out` of `f32`, `out_stride` elements from row to row. `bias`, unless it is 0, is `n` of `f32`
+/// and added to each row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     pub(crate) weights: u64,
     pub(crate) x: u64,
     pub(crate) out: u64,
+    pub(crate) bias: u64,
     pub(crate) n: usize,
     pub(crate) k: usize,
     pub(crate) num_rows: usize,
@@ -47,7 +51,15 @@ pub(crate) struct Product {
     pub(crate) dtype: Float,
 }
 
-type Shape = (usize, usize, usize, usize, Float);
+impl Product {
+    /// What an algorithm is chosen by.
+    fn shape(&self) -> Shape {
+        let has_bias = self.bias != 0;
+        (self.n, self.k, self.num_rows, self.out_stride, self.dtype, has_bias)
+    }
+}
+
+type Shape = (usize, usize, usize, usize, Float, bool);
 
 #[derive(Debug)]
 struct Plan {
@@ -87,12 +99,14 @@ impl Blas {
         Ok(Self { driver, handle, workspace, plans: Mutex::default() })
     }
 
+    /// False if cuBLASLt has no algorithm for it; then nothing was done.
+    ///
     /// # Safety
     ///
-    /// The three matrices have the sizes that are said, and live until the stream has done this.
-    pub(crate) unsafe fn multiply(&self, product: &Product) -> Result<()> {
+    /// Matrices and bias have the sizes that are said, and live until the stream has done this.
+    pub(crate) unsafe fn multiply(&self, product: &Product) -> Result<bool> {
         self.driver.bind()?;
-        let shape = (product.n, product.k, product.num_rows, product.out_stride, product.dtype);
+        let shape = product.shape();
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if !plans.contains_key(&shape) {
             if plans.len() >= PLANS_MAX {
@@ -100,7 +114,10 @@ impl Blas {
             }
             plans.insert(shape, self.plan(product)?);
         }
-        let plan = &plans[&shape];
+        let Some(plan) = &plans[&shape] else { return Ok(false) };
+        if product.bias != 0 {
+            plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product.bias)?;
+        }
         let (one, zero) = (1f32, 0f32);
         // SAFETY: the plan is of these matrices; the rest is the caller's.
         let status = unsafe {
@@ -123,13 +140,12 @@ impl Blas {
                 self.driver.stream().cast(),
             )
         };
-        check(status, "cublasLtMatmul")
+        check(status, "cublasLtMatmul").map(|()| true)
     }
 
     /// cuBLASLt counts columns first: its `out`, `[n, num_rows]`, is ours turned, and so are the
     /// operands; only the weights have to be turned by it.
-    fn plan(&self, product: &Product) -> Result<Plan> {
-        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+    fn plan(&self, product: &Product) -> Result<Option<Plan>> {
         let element = match product.dtype {
             Float::F32 => sys::cudaDataType_t::CUDA_R_32F,
             Float::F16 => sys::cudaDataType_t::CUDA_R_16F,
@@ -153,13 +169,12 @@ impl Blas {
         unsafe {
             let status = sys::cublasLtMatmulDescCreate(&mut plan.operation, compute, float);
             check(status, "cublasLtMatmulDescCreate")?;
-            let status = sys::cublasLtMatmulDescSetAttribute(
-                plan.operation,
-                Attribute::CUBLASLT_MATMUL_DESC_TRANSA,
-                std::ptr::from_ref(&turned).cast(),
-                size_of::<u32>(),
-            );
-            check(status, "cublasLtMatmulDescSetAttribute")?;
+            plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &turned)?;
+            if product.bias != 0 {
+                let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32;
+                plan.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
+                plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product.bias)?;
+            }
             let status = sys::cublasLtMatmulPreferenceCreate(&mut preference);
             check(status, "cublasLtMatmulPreferenceCreate")?;
             let status = sys::cublasLtMatmulPreferenceSetAttribute(
@@ -182,16 +197,34 @@ impl Blas {
                 &mut num_found,
             );
             let _ = sys::cublasLtMatmulPreferenceDestroy(preference);
-            check(status, "cublasLtMatmulAlgoGetHeuristic")?;
+            match status {
+                sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED => return Ok(None),
+                _ => check(status, "cublasLtMatmulAlgoGetHeuristic")?,
+            }
         }
         // SAFETY: all bytes were zero, which is valid, and the call has written the first result.
         let found = unsafe { found.assume_init() };
         if num_found == 0 || found.state != sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
-            let expected = "cuBLASLt has an algorithm for few others";
-            return Err(CudaError::shape("product", format!("{product:?}"), expected));
+            return Ok(None);
         }
         plan.algorithm = found.algo;
-        Ok(plan)
+        Ok(Some(plan))
+    }
+}
+
+impl Plan {
+    /// `value` is a word of the size that the attribute has.
+    fn set<T: Copy>(&self, attribute: Attribute, value: &T) -> Result<()> {
+        // SAFETY: the operation was made; the value is copied, and its size compared, by the call.
+        let status = unsafe {
+            sys::cublasLtMatmulDescSetAttribute(
+                self.operation,
+                attribute,
+                std::ptr::from_ref(value).cast(),
+                size_of::<T>(),
+            )
+        };
+        check(status, "cublasLtMatmulDescSetAttribute")
     }
 }
 

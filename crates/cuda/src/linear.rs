@@ -3,7 +3,8 @@
 //! Few rows are multiplied as weights are unpacked, from whatever type they have; with the types
 //! of most checkpoints they are multiplied as integers of 16 bits. More rows, which come in 16
 //! bits, are multiplied by cuBLASLt with weights of the same type; other weights are unpacked into
-//! that type first, a part of the matrix at a time.
+//! that type first, a part of the matrix at a time. What cuBLASLt has no algorithm for is
+//! multiplied as few rows are.
 
 use std::sync::atomic::Ordering;
 
@@ -154,7 +155,10 @@ impl Session {
     /// Products of `x` with several layers, as `f32`. Rows of `f32` should be few.
     pub fn linear<const N: usize>(&self, layers: [Layer<'_>; N], x: &Rows) -> Result<[Rows; N]> {
         let mut outputs = Vec::with_capacity(N);
-        for (matrix, _) in layers {
+        for (matrix, bias) in layers {
+            if let Some(bias) = bias {
+                bias.expect_len("bias", matrix.n)?;
+            }
             if matrix.k != x.width() {
                 let expected = format!("the weights have {}", matrix.k);
                 return Err(CudaError::shape("rows of a product", x.width(), expected));
@@ -170,10 +174,7 @@ impl Session {
             }
         } else {
             for ((matrix, bias), out) in layers.iter().zip(&outputs) {
-                self.multiply(matrix, x, out)?;
-                if let Some(bias) = bias {
-                    self.add_bias(out, bias)?;
-                }
+                self.multiply((matrix, *bias), x, out)?;
             }
         }
         Ok(outputs.try_into().expect("one for each layer"))
@@ -254,13 +255,28 @@ impl Session {
         Ok(())
     }
 
-    /// By cuBLASLt.
-    fn multiply(&self, matrix: &Matrix, x: &Rows, out: &Rows) -> Result<()> {
+    /// Rows of 16 bits.
+    fn multiply(&self, (matrix, bias): Layer<'_>, x: &Rows, out: &Rows) -> Result<()> {
+        if bias.is_some() && self.multiply_by_blas((matrix, bias), x, out)? {
+            return Ok(());
+        }
+        if self.multiply_by_blas((matrix, None), x, out)? {
+            return bias.map_or(Ok(()), |bias| self.add_bias(out, bias));
+        }
+        let x = self.floats_of(x)?;
+        let made = self.integers_for(&[matrix], &x)?;
+        let integers = made.as_ref().map_or(0, |it| it.address);
+        self.launch_linear(&[((matrix, bias), out)], (&x, integers), false)
+    }
+
+    /// False if cuBLASLt has no algorithm for it; what `out` then holds is nothing.
+    fn multiply_by_blas(&self, (matrix, bias): Layer<'_>, x: &Rows, out: &Rows) -> Result<bool> {
         let dtype = x.dtype();
         let mut product = Product {
             weights: matrix.buffer.address(),
             x: x.address(),
             out: out.address(),
+            bias: bias.map_or(0, Vector::address),
             n: matrix.n,
             k: matrix.k,
             num_rows: x.num_rows(),
@@ -279,11 +295,30 @@ impl Session {
             self.unpack(matrix, first, 0, &unpacked)?;
             product.weights = unpacked.address();
             product.out = out.address() + (first * 4) as u64;
+            product.bias = bias.map_or(0, |bias| bias.address() + (first * 4) as u64);
             product.n = n;
             // SAFETY: as above, for these columns of `out`.
-            unsafe { self.blas.multiply(&product) }?;
+            if !unsafe { self.blas.multiply(&product) }? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Rows of 16 bits as `f32`.
+    fn floats_of(&self, x: &Rows) -> Result<Rows> {
+        let out = Rows::new(self, x.num_rows(), x.width(), Float::F32)?;
+        let args = GatherArgs {
+            weights: x.address(),
+            ids: 0,
+            out: out.address(),
+            num_rows: x.num_rows() as i64,
+            k: x.width() as i32,
+            row_bytes: (x.width() * x.dtype().bytes()) as i32,
+        };
+        // SAFETY: both have these rows.
+        unsafe { self.launch_gather(x.dtype().suffix(), &args, &out) }?;
+        Ok(out)
     }
 
     /// The rows of `table` that the batch's ids name, as `f32`.
@@ -313,10 +348,18 @@ impl Session {
             k: matrix.k as i32,
             row_bytes: matrix.row_bytes as i32,
         };
-        let name = format!("gather_{}_{}", matrix.format.suffix(), out.dtype().suffix());
-        let warps = out.num_rows() * matrix.k.div_ceil(RUN);
         // SAFETY: callers have made `out` of the matrix's width, for rows that it has.
-        unsafe { self.driver.launch(&name, [warps.div_ceil(WARPS), 1, 1], WARPS * 32, 0, &args) }
+        unsafe { self.launch_gather(matrix.format.suffix(), &args, out) }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`crate::driver::Driver::launch`].
+    unsafe fn launch_gather(&self, format: &str, args: &GatherArgs, out: &Rows) -> Result<()> {
+        let name = format!("gather_{format}_{}", out.dtype().suffix());
+        let warps = out.num_rows() * out.width().div_ceil(RUN);
+        // SAFETY: the caller's.
+        unsafe { self.driver.launch(&name, [warps.div_ceil(WARPS), 1, 1], WARPS * 32, 0, args) }
     }
 }
 

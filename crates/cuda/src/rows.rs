@@ -122,6 +122,13 @@ impl Vector {
     pub(crate) fn address(&self) -> u64 {
         self.buffer.address()
     }
+
+    pub(crate) fn expect_len(&self, what: &'static str, len: usize) -> Result<()> {
+        match self.len == len {
+            true => Ok(()),
+            false => Err(CudaError::shape(what, self.len, format!("it must be {len}"))),
+        }
+    }
 }
 
 /// Cosines and sines of every position, for rope.

@@ -260,6 +260,7 @@ impl Session {
                 weights: weights.address(),
                 x: x.address(),
                 out: out.address(),
+                bias: 0,
                 n: size,
                 k: size,
                 num_rows: size,
@@ -267,7 +268,10 @@ impl Session {
                 dtype,
             };
             // SAFETY: the buffers have these sizes, and freeing them waits.
-            unsafe { self.blas.multiply(&product) }
+            match unsafe { self.blas.multiply(&product) }? {
+                true => Ok(()),
+                false => Err(CudaError::shape("product", size, "cuBLASLt has an algorithm for it")),
+            }
         })?;
         Ok(2.0 * (size as f64).powi(3) / took.as_secs_f64())
     }

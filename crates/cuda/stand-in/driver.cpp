@@ -469,10 +469,18 @@ int cublasLtMatmulPreferenceSetAttribute(Descriptor* preference, int attribute, 
                                          size_t bytes) {
     return cublasLtMatmulDescSetAttribute(preference, attribute, value, bytes);
 }
-int cublasLtMatmulAlgoGetHeuristic(void*, Descriptor*, Layout*, Layout*, Layout*, Layout*,
-                                   Descriptor*, int, void*, int* found) {
-    *found = 1;
-    return SUCCESS;
+// Attributes of a product.
+const int TRANSPOSE_A = 3, TRANSPOSE_B = 4, EPILOGUE = 7, BIAS_POINTER = 8;
+const uint64_t EPILOGUE_BIAS = 4;
+
+// So that callers meet both, there is nothing for sums of 8 modulo 16, and no bias for odd results.
+int cublasLtMatmulAlgoGetHeuristic(void*, Descriptor* descriptor, Layout* a_layout, Layout*, Layout*,
+                                   Layout* d_layout, Descriptor*, int, void*, int* found) {
+    bool has_bias = descriptor->attributes[EPILOGUE] == EPILOGUE_BIAS;
+    bool is_known = a_layout->rows % 16 != 8 && (!has_bias || d_layout->rows % 2 == 0);
+    const int NOT_SUPPORTED = 15;
+    *found = is_known;
+    return is_known ? SUCCESS : NOT_SUPPORTED;
 }
 
 static float element(const void* matrix, int type, int64_t index) {
@@ -500,7 +508,6 @@ int cublasLtMatmul(void*, Descriptor* descriptor, const float* alpha, Pointer a,
                    Layout* d_layout, const void*, Pointer workspace, size_t workspace_bytes,
                    Stream* stream) {
     LOCK;
-    const int TRANSPOSE_A = 3, TRANSPOSE_B = 4;
     bool a_turned = descriptor->attributes[TRANSPOSE_A] == 1;
     bool b_turned = descriptor->attributes[TRANSPOSE_B] == 1;
     Layout a_is = *a_layout, b_is = *b_layout, d_is = *d_layout;
@@ -509,9 +516,12 @@ int cublasLtMatmul(void*, Descriptor* descriptor, const float* alpha, Pointer a,
                 d_is.columns == (b_turned ? b_is.rows : b_is.columns) &&
                 k == (b_turned ? b_is.columns : b_is.rows) && a_is.type == b_is.type &&
                 d_is.type == 0 && *beta == 0 && is_device(workspace, workspace_bytes);
+    Pointer bias = descriptor->attributes[EPILOGUE] == EPILOGUE_BIAS
+                       ? descriptor->attributes[BIAS_POINTER] : 0;
+    if (bias && !is_device(bias, d_is.rows * sizeof(float))) fits = false;
     if (!fits) return 7;
     // What an algorithm is chosen for, unless it is told otherwise.
-    if ((a | b | d | workspace) % 256) return 15;
+    if ((a | b | d | workspace | bias) % 256) return 15;
     if (refusal()) return 13;
     float by = *alpha;
     enqueue(stream, [=] {
@@ -531,7 +541,8 @@ int cublasLtMatmul(void*, Descriptor* descriptor, const float* alpha, Pointer a,
                         sums[c] += left[row * k + i] * columns[c][i];
                 for (uint64_t c = 0; c < count; c++) {
                     int64_t to = int64_t(first + c) * d_is.stride + int64_t(row);
-                    reinterpret_cast<float*>(d)[to] = by * sums[c];
+                    float add = bias ? reinterpret_cast<const float*>(bias)[row] : 0;
+                    reinterpret_cast<float*>(d)[to] = by * sums[c] + add;
                 }
             }
     });
