@@ -147,7 +147,8 @@ template <class F, int R, int W> DEVICE void linear_of_integers(const LinearArgs
 #pragma unroll
         for (int r = 0; r < R; r++) sums[w][r] = 0;
     const uint8_t* x = reinterpret_cast<const uint8_t*>(args.x);
-    int64_t row_bytes = integers_bytes(args.k);
+    // Of eight rows in 32 bits, as callers see to: registers are what this kernel has too few of.
+    uint32_t row_bytes = uint32_t(integers_bytes(args.k));
     int runs = (args.k + RUN - 1) / RUN;
 #pragma unroll(R <= 2 ? 2 : 1)
     for (int run = lane / RUN_LANES; run < runs; run += 32 / RUN_LANES) {
@@ -158,7 +159,7 @@ template <class F, int R, int W> DEVICE void linear_of_integers(const LinearArgs
             G::read(outputs.weights[w] + int64_t(run) * F::RUN_BYTES, j, groups[w]);
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            const uint8_t* row = x + (r < args.num_rows ? r : args.num_rows - 1) * row_bytes;
+            const uint8_t* row = x + uint32_t(r < args.num_rows ? r : args.num_rows - 1) * row_bytes;
             const float2* factors = reinterpret_cast<const float2*>(row + int64_t(args.k) * 2);
 #pragma unroll
             for (int which = 0; which < 2; which++) {

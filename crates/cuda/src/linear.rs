@@ -21,6 +21,9 @@ const LAUNCH_ROWS: usize = 8;
 const WARPS: usize = 4;
 /// Elements that a warp reads of a row at a time.
 const RUN: usize = 256;
+/// Elements of a row. Kernels reckon with the bytes of eight rows of integers in 32 bits.
+const WIDTH_MAX: usize = 1 << 26;
+const _: () = assert!(LAUNCH_ROWS * integers_bytes(WIDTH_MAX) <= u32::MAX as usize);
 /// Of weights that are unpacked at a time.
 const UNPACKED_BYTES: usize = 160 << 20;
 
@@ -119,8 +122,10 @@ impl Matrix {
         bytes: &[u8],
     ) -> Result<Self> {
         let (block_len, block_bytes) = format.block();
-        if k == 0 || !k.is_multiple_of(block_len) || k > i32::MAX as usize {
-            let expected = format!("{format:?} on a GPU has rows of a multiple of {block_len}");
+        if k == 0 || !k.is_multiple_of(block_len) || k > WIDTH_MAX {
+            let expected = format!(
+                "{format:?} on a GPU has rows of a multiple of {block_len}, to {WIDTH_MAX}"
+            );
             return Err(CudaError::shape("length of weights", k, expected));
         }
         let row_bytes = k / block_len * block_bytes;

@@ -15,7 +15,7 @@ const INTEGERS_BLOCK: usize = 32;
 const INTEGERS_GROUP: usize = 16;
 
 /// Of a row as integers: two for each, and two floats for each group.
-pub(crate) fn integers_bytes(width: usize) -> usize {
+pub(crate) const fn integers_bytes(width: usize) -> usize {
     2 * width + width / INTEGERS_GROUP * 8
 }
 
