@@ -82,7 +82,7 @@ fn a_quick_check_compares_and_measures_every_figure() {
     let (model, json) = (small_model(&folder), folder.join("figures.json"));
 
     let output = Command::new(env!("CARGO_BIN_EXE_outcrop"))
-        .args(["gpu-check", "--quick", "--device", "cuda", "--model"])
+        .args(["gpu-check", "--quick", "--prompts", "3", "--device", "cuda", "--model"])
         .arg(&model)
         .arg("--json")
         .arg(&json)
@@ -95,8 +95,9 @@ fn a_quick_check_compares_and_measures_every_figure() {
     fs::remove_dir_all(&folder).unwrap();
 
     let checks = figures["checks"].as_array().unwrap();
-    // An architecture of three types in four ways, and two ways of the checkpoint.
-    assert_eq!(checks.len(), 3 * 4 + 2, "{text}");
+    // An architecture of three types in five ways, and three ways of the checkpoint.
+    assert_eq!(checks.len(), 3 * 5 + 3, "{text}");
+    assert_eq!(figures["texts"]["of_each_model"], 3);
     assert!(checks.iter().all(|check| check["passed"] == true), "{text}");
     assert!(checks.last().unwrap()["check"].as_str().unwrap().starts_with("small: "), "{text}");
     let measured = figures["measured"].as_array().unwrap();

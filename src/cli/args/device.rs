@@ -39,6 +39,9 @@ pub(super) struct GpuCheckArgs {
     /// prompts on the CPU, with its weights as 32-bit floats, and on the GPU
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// Texts that are compared for each model, 100 at most; by default 100, and 4 with --quick
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    prompts: Option<u16>,
     /// Compare little, and measure a small made-up shape only: tries the check itself
     #[arg(long)]
     quick: bool,
@@ -56,6 +59,7 @@ impl GpuCheckArgs {
             device: self.device.device,
             model: self.model.map(|model| model_source("--model", &model)).transpose()?,
             shapes: self.shapes.into_iter().filter(|id| id != "none").collect(),
+            num_prompts: self.prompts.map(usize::from),
             quick: self.quick,
             json: self.json,
         })

@@ -71,10 +71,20 @@ impl Synthetic {
         device: &Device,
         progress: Progress<'_>,
     ) -> Result<TensorMap, SyntheticError> {
+        self.tensor_map_with(device, progress, &|_, _| {})
+    }
+
+    /// `change` is given the bytes of each tensor on their way to the device.
+    pub fn tensor_map_with(
+        &self,
+        device: &Device,
+        progress: Progress<'_>,
+        change: &(dyn Fn(&Slot, &mut [u8]) + Sync),
+    ) -> Result<TensorMap, SyntheticError> {
         let total = self.num_bytes();
         let done = AtomicU64::new(0);
         let made = self.tensors().into_par_iter().map(|(slot, spec)| {
-            let tensor = self.tensor(&slot, &spec, device)?;
+            let tensor = self.tensor(&slot, &spec, device, change)?;
             let len = spec.num_bytes();
             progress(done.fetch_add(len, Ordering::Relaxed) + len, total);
             Ok((spec.name, tensor))
@@ -131,6 +141,7 @@ impl Synthetic {
         slot: &Slot,
         spec: &TensorSpec,
         device: &Device,
+        change: &dyn Fn(&Slot, &mut [u8]),
     ) -> Result<Weight, WeightsError> {
         const ALIGNMENT: usize = 16;
         let len = spec.num_bytes() as usize;
@@ -139,6 +150,7 @@ impl Synthetic {
         let bytes = &mut buffer[start..start + len];
         let key = blocks::tensor_key(self.seed, &spec.name);
         blocks::fill(bytes, spec.dtype, centre(slot), key, 0);
+        change(slot, bytes);
         weight_from_bytes(bytes, spec.dtype, &spec.dims, device)
     }
 

@@ -8,7 +8,7 @@ use crate::cli::{bench::gpu_check::Texts, eval, progress};
 use crate::model::{Checkpoint, Device, DeviceChoice, weights::LoadOptions};
 
 use super::check::{Check, Limit, SAME_TEXTS_MIN};
-use super::pair::{LONGEST, Model, largest_error, same_texts};
+use super::pair::{LONGEST, Model, larger, largest_error, same_texts};
 use super::tolerance::logits_error_max;
 
 /// Each with each, a prompt.
@@ -65,15 +65,23 @@ pub(super) fn checks(
     let mut note = |what: &str, found: f64, limit: Limit| {
         tell(Check { name: format!("{name}: {what}"), found, limit })
     };
-    let mut worst = 0f64;
-    for prompt in &prompts {
-        let error = largest_error(&gpu.prompt_logits(prompt)?, &cpu.prompt_logits(prompt)?);
-        worst = if error.is_nan() || error > worst { error } else { worst };
-        if worst.is_nan() {
-            break;
+    let (mut from_cpu, mut from_alone) = (0.0, 0.0);
+    for prompts in prompts.chunks(texts.side_by_side) {
+        let parts: Vec<_> = prompts
+            .iter()
+            .enumerate()
+            .map(|(seq, prompt)| (seq, prompt.as_slice(), 0, prompt.len()))
+            .collect();
+        let mut together = gpu.logits(&parts)?.into_iter();
+        for prompt in prompts {
+            let alone = gpu.prompt_logits(prompt)?;
+            let beside: Vec<_> = together.by_ref().take(prompt.len()).collect();
+            from_alone = larger(from_alone, largest_error(&beside, &alone));
+            from_cpu = larger(from_cpu, largest_error(&alone, &cpu.prompt_logits(prompt)?));
         }
     }
-    note("prompts", worst, Limit::AtMost(tolerance))?;
+    note("prompts", from_cpu, Limit::AtMost(tolerance))?;
+    note("prompts side by side as alone", from_alone, Limit::AtMost(tolerance))?;
     let share = same_texts(&mut gpu, &mut cpu, &prompts, texts)?;
     note("texts that are the same", share, Limit::AtLeast(SAME_TEXTS_MIN))
 }

@@ -1,5 +1,7 @@
 //! The same small models on the CPU, as floats, and on the GPU, beside each other.
 
+use std::iter::once;
+
 use anyhow::Context;
 
 use crate::cli::bench::gpu_check::Texts;
@@ -7,14 +9,16 @@ use crate::model::{
     Device, DeviceChoice, ModelConfig,
     config::{Architecture, RopeConfig, RopeLayout, RopeScaling},
     synthetic::Synthetic,
-    weights::Quantization,
+    weights::{Quantization, Role},
 };
 
 use super::check::{Check, Limit, SAME_TEXTS_MIN};
-use super::pair::{Model, largest_error, likeliest_texts};
+use super::pair::{Model, larger, largest_error, likeliest_texts};
 use super::tolerance::logits_error_max;
 
 const PROMPT_TOKENS: usize = 24;
+/// The last of the vocabulary.
+const BROKEN: u32 = 511;
 /// Prompts of a step that are compared with themselves alone.
 const SIDE_BY_SIDE: usize = 5;
 
@@ -40,6 +44,10 @@ pub(super) fn checks(
                 tell(Check { name: format!("{name}: {what}"), found, limit })
             };
             compare((cpu, gpu), tolerance, texts, &mut note)
+                .and_then(|()| {
+                    let gpu = broken(&synthetic, device)?;
+                    note("beside a row of NaN as alone", beside_nan(gpu)?, Limit::AtMost(tolerance))
+                })
                 .with_context(|| format!("checking {name}"))?;
         }
     }
@@ -116,6 +124,41 @@ fn compare(
     note("texts of likeliest tokens", share, Limit::AtLeast(SAME_TEXTS_MIN))
 }
 
+/// On the GPU, with an embedding that is not a number.
+fn broken(synthetic: &Synthetic, device: DeviceChoice) -> anyhow::Result<Model> {
+    let device = Device::open(device)?;
+    let tensors = synthetic.tensor_map_with(&device, &|_, _| {}, &|slot, bytes| {
+        if slot.role == Role::Embedding {
+            let row_bytes = bytes.len() / slot.shape[0];
+            // A float of these bits is NaN in every format, and so is the scale of a block.
+            bytes[BROKEN as usize * row_bytes..][..row_bytes].fill(0xff);
+        }
+    })?;
+    Model::new(synthetic.config(), tensors, &device, 3)
+}
+
+/// How far two sequences are off, by what they are alone, if one between them is NaN: as prompts,
+/// and in steps, of which the last are replayed. Infinite if that one is anything but NaN.
+fn beside_nan(mut gpu: Model) -> anyhow::Result<f64> {
+    const START: usize = PROMPT_TOKENS - 4;
+    let (first, last) = (tokens(0, PROMPT_TOKENS), tokens(1, PROMPT_TOKENS));
+    let between = vec![BROKEN; PROMPT_TOKENS];
+    let mut worst = 0f64;
+    for rows in once(0..START).chain((START..PROMPT_TOKENS).map(|at| at..at + 1)) {
+        let [first, between, last] = [(0, &first), (1, &between), (2, &last)]
+            .map(|(seq, ids)| (seq, &ids[rows.clone()], rows.start, 1));
+        let alone = [gpu.logits(&[first])?, gpu.logits(&[last])?].concat();
+        let mut together = gpu.logits(&[first, between, last])?;
+        if !together.remove(1).iter().all(|logit| logit.is_nan()) {
+            return Ok(f64::INFINITY);
+        }
+        worst = larger(worst, largest_error(&together, &alone));
+    }
+    Ok(worst)
+}
+
+/// Never [`BROKEN`].
 fn tokens(seed: usize, len: usize) -> Vec<u32> {
-    (0..len).map(|i| ((i * i * 31 + i * (2 * seed + 1) + 7 * seed) % 512) as u32).collect()
+    let id = |i: usize| (i * i * 31 + i * (2 * seed + 1) + 7 * seed) % BROKEN as usize;
+    (0..len).map(|i| id(i) as u32).collect()
 }

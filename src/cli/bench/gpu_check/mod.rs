@@ -36,6 +36,8 @@ pub(in crate::cli) struct GpuCheckOptions {
     pub model: Option<ModelSource>,
     /// Catalogue ids of the shapes to measure; none only compares.
     pub shapes: Vec<String>,
+    /// Texts that are compared for each model; `None`: as many as suits `quick`.
+    pub num_prompts: Option<usize>,
     /// Few texts, and a small shape in place of `shapes`: tries the check, and measures nothing.
     pub quick: bool,
     /// Where the figures go as JSON.
@@ -141,6 +143,7 @@ pub(in crate::cli) fn run(options: &GpuCheckOptions, hub: &Hub) -> anyhow::Resul
         "version": env!("CARGO_PKG_VERSION"),
         "device": device.name(),
         "quick": options.quick,
+        "texts": { "of_each_model": texts(options).num, "tokens": texts(options).tokens },
         "checks": checks.iter().map(Check::json).collect::<Vec<_>>(),
         "measured": measured,
     });
@@ -154,9 +157,15 @@ pub(in crate::cli) fn run(options: &GpuCheckOptions, hub: &Hub) -> anyhow::Resul
     Ok(())
 }
 
+fn texts(options: &GpuCheckOptions) -> Texts {
+    let texts = if options.quick { Texts::QUICK } else { Texts::FULL };
+    let num = options.num_prompts.unwrap_or(texts.num);
+    Texts { num, side_by_side: texts.side_by_side.min(num), ..texts }
+}
+
 /// All comparisons, printed as they come.
 fn checks(options: &GpuCheckOptions, hub: &Hub) -> anyhow::Result<Vec<Check>> {
-    let texts = if options.quick { Texts::QUICK } else { Texts::FULL };
+    let texts = texts(options);
     let mut checks = Vec::new();
     let mut tell = |check: Check| {
         let verdict = if check.has_passed() { "passed" } else { "FAILED" };

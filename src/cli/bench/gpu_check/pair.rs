@@ -134,9 +134,12 @@ pub(super) fn largest_error(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f64 {
         let length: f64 = pairs().map(|(_, b)| b * b).sum();
         (difference / length).sqrt()
     };
-    // `f64::max` would pass over what is not a number.
-    let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
-    found.iter().zip(expected).map(error).fold(0.0, |a, b| larger(b, a))
+    found.iter().zip(expected).map(error).fold(0.0, larger)
+}
+
+/// NaN if one of both is, which `f64::max` would pass over.
+pub(super) fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
 }
 
 fn likeliest(logits: &[f32]) -> u32 {
@@ -153,6 +156,7 @@ mod tests {
         let nan = [vec![f32::NAN], vec![1.0]];
         assert!(largest_error(&nan, &[vec![1.0], vec![1.0]]).is_nan());
         assert_eq!(largest_error(&[vec![1.5], vec![1.0]], &[vec![1.0], vec![2.0]]), 0.5);
+        assert!(larger(f64::NAN, 1.0).is_nan() && larger(1.0, f64::NAN).is_nan());
     }
 
     #[test]
