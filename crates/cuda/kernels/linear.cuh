@@ -87,11 +87,11 @@ template <int W> struct WarpOutputs {
 
     // The first bytes of the weights come while the kernel before ends: nobody writes weights.
     DEVICE void wait_for_rows(const LinearArgs& args) const {
-        const int LINES = 32 / W, LINE_BYTES = 128;
-        int lane = threadIdx.x % 32, byte = lane % LINES * LINE_BYTES;
+        const int BYTES = 4096 / W, LINE_BYTES = 128;
+        int byte = threadIdx.x % 32 * LINE_BYTES;
+        if (byte < BYTES && byte < args.row_bytes)
 #pragma unroll
-        for (int w = 0; w < W; w++)
-            if (lane / LINES == w && byte < args.row_bytes) prefetch(weights[w] + byte);
+            for (int w = 0; w < W; w++) prefetch(weights[w] + byte);
         wait_for_kernel_before();
     }
 
