@@ -32,7 +32,7 @@ pub enum Device {
 
 impl Device {
     /// An error says what is missing. Automatically, a GPU that cannot be used is passed over with
-    /// a warning, and one that is not there in silence.
+    /// a warning, and one that is not there with a note.
     pub fn open(choice: DeviceChoice) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::Cpu),
@@ -103,7 +103,10 @@ fn open_if_any() -> Device {
     use cuda::CudaError;
     match cuda::Session::open(0) {
         Ok(session) => Device::Cuda(session),
-        Err(CudaError::NoDriver | CudaError::NoGpu) => Device::Cpu,
+        Err(error @ (CudaError::NoDriver | CudaError::NoGpu)) => {
+            tracing::info!("the CPU computes: {error}");
+            Device::Cpu
+        }
         Err(error) => {
             tracing::warn!(%error, "the GPU cannot be used, so the CPU computes");
             Device::Cpu

@@ -39,7 +39,8 @@ pub(crate) fn check(result: sys::CUresult, call: &'static str) -> Result<()> {
         let _ = sys::cuGetErrorString(result, &mut text);
         if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy()) }
     };
-    let message = message.unwrap_or_else(|| format!("{result:?}").into()).into_owned();
+    // Only its number is looked at: a driver may be newer than the list of codes in the bindings.
+    let message = message.unwrap_or_else(|| "the driver has no words for it".into()).into_owned();
     Err(CudaError::Driver { call, code: result as i32, message })
 }
 

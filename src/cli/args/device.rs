@@ -56,7 +56,11 @@ pub(super) struct GpuCheckArgs {
 impl GpuCheckArgs {
     pub(super) fn into_options(self) -> Result<GpuCheckOptions, clap::Error> {
         Ok(GpuCheckOptions {
-            device: self.device.device,
+            // Without a GPU there is nothing to check, and the error says what is missing.
+            device: match self.device.device {
+                DeviceChoice::Auto => DeviceChoice::Cuda(0),
+                chosen => chosen,
+            },
             model: self.model.map(|model| model_source("--model", &model)).transpose()?,
             shapes: self.shapes.into_iter().filter(|id| id != "none").collect(),
             num_prompts: self.prompts.map(usize::from),
