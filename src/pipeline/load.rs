@@ -200,14 +200,18 @@ fn decoder(
     Ok((decoder, weight_bytes))
 }
 
-/// Bytes for keys and values, as far as weights and steps leave them.
-fn kv_cache_bytes(budget: &KvBudget, device: &Device) -> Result<u64, LoadError> {
+/// What a GPU's memory is given out in: each of `num_buffers` may take as much more than it holds.
+const GPU_PAGE_BYTES: u64 = 2 << 20;
+
+/// Bytes for keys and values in `num_buffers`, as far as weights and steps leave them.
+fn kv_cache_bytes(budget: &KvBudget, device: &Device, num_buffers: u64) -> Result<u64, LoadError> {
     if let Some(bytes) = budget.bytes {
         return Ok(bytes);
     }
     let free = device.free_bytes().map_err(LoadError::Device)?;
     let (Some(free), Some(total)) = (free, device.total_bytes()) else { return Ok(budget.on_cpu) };
     let left_alone = (total as f64 * (1.0 - budget.gpu_fraction)) as u64;
+    let left_alone = left_alone.max(num_buffers * GPU_PAGE_BYTES);
     let room = free.saturating_sub(left_alone).saturating_sub(budget.gpu_reserved);
     Ok(room / budget.models_left.max(1) as u64)
 }
@@ -218,7 +222,9 @@ fn kv_caches(
     models: &[&ModelConfig],
     devices: [&Device; 2],
 ) -> Result<(KvCache, Option<KvCache>), LoadError> {
-    let bytes = kv_cache_bytes(&options.kv_budget, devices[0])?;
+    // Keys and values of each layer.
+    let num_buffers = models.iter().map(|model| 2 * model.num_layers as u64).sum();
+    let bytes = kv_cache_bytes(&options.kv_budget, devices[0], num_buffers)?;
     let (dtype, block_size) = (options.kv_cache_dtype, limits::KV_BLOCK_SIZE);
     let configs =
         models.iter().map(|model| KvCacheConfig::for_budget(model, dtype, block_size, bytes));

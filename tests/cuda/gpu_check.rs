@@ -43,7 +43,7 @@ fn small_model(folder: &Path) -> PathBuf {
     path
 }
 
-/// All that was made on the GPU is given back, in an order and on threads that the driver allows,
+/// With all of the GPU's memory, all that was made on it is given back, in an order and on threads that the driver allows,
 /// before the program ends. And a kernel that goes wrong takes the GPU from the program, which says
 /// so and ends as well.
 #[test]
@@ -56,7 +56,7 @@ fn a_chat_gives_everything_back_and_a_lost_gpu_ends_it() {
     let chat = |fault_after: Option<&str>| -> Output {
         let mut chat = Command::new(env!("CARGO_BIN_EXE_outcrop"));
         chat.args(["chat", "--plain", "--device", "cuda", "--max-num-batched-tokens", "16"])
-            .args(["--max-tokens", "12", "--model"])
+            .args(["--max-tokens", "12", "--gpu-memory-fraction", "1", "--model"])
             .arg(&model)
             .arg("a word");
         chat.envs(fault_after.map(|count| ("STAND_IN_FAULT_AFTER", count)));

@@ -126,6 +126,12 @@ void enqueue(Stream* stream, Work work) {
     (stream->capture ? stream->capture->work : stream->queue).push_back(std::move(work));
 }
 
+// What an allocation takes of the GPU: whole pages, of which small ones share some.
+size_t taken(size_t bytes) {
+    const size_t PAGE = 2 << 20;
+    return bytes <= PAGE / 2 ? bytes : (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
 unsigned char* at(Pointer pointer) { return reinterpret_cast<unsigned char*>(pointer); }
 
 // Whether all of it lies in one allocation.
@@ -214,7 +220,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
     LOCK;
     NOT_IN_CAPTURE;
     if (bytes == 0) return INVALID_VALUE;
-    if (allocated + bytes > total_memory()) return OUT_OF_MEMORY;
+    if (bytes > total_memory() || allocated + taken(bytes) > total_memory()) return OUT_OF_MEMORY;
     void* memory = mmap(nullptr, bytes + GUARD_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return OUT_OF_MEMORY;
@@ -222,7 +228,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
     memset(static_cast<unsigned char*>(memory) + bytes, GUARD, GUARD_BYTES);
     *pointer = reinterpret_cast<Pointer>(memory);
     allocations[*pointer] = bytes;
-    allocated += bytes;
+    allocated += taken(bytes);
     return SUCCESS;
 }
 
@@ -234,7 +240,7 @@ int cuMemFree_v2(Pointer pointer) {
     if (found == allocations.end()) return INVALID_VALUE;
     for (size_t i = 0; i < GUARD_BYTES; i++)
         if (at(pointer)[found->second + i] != GUARD) die("something wrote behind an allocation");
-    allocated -= found->second;
+    allocated -= taken(found->second);
     munmap(at(pointer), found->second + GUARD_BYTES);
     allocations.erase(found);
     return SUCCESS;
