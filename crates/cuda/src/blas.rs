@@ -2,15 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError};
-
-use cudarc::cublaslt::sys;
-use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t as Attribute;
 
 use crate::driver::Driver;
 use crate::memory::Buffer;
-use crate::{CudaError, Float, Result};
+use crate::{CudaError, Float, Result, sys};
 
 /// What NVIDIA recommends for Hopper.
 const WORKSPACE_BYTES: usize = 32 << 20;
@@ -24,7 +20,7 @@ const PLANS_MAX: usize = 1024;
 pub(crate) struct Blas {
     /// The handle is of its context.
     driver: Arc<Driver>,
-    handle: sys::cublasLtHandle_t,
+    handle: sys::Handle,
     workspace: Buffer,
     /// `None` for what cuBLASLt has no algorithm for.
     plans: Mutex<HashMap<Shape, Option<Plan>>>,
@@ -63,24 +59,23 @@ type Shape = (usize, usize, usize, usize, Float, bool);
 
 #[derive(Debug)]
 struct Plan {
-    operation: sys::cublasLtMatmulDesc_t,
-    weights: sys::cublasLtMatrixLayout_t,
-    x: sys::cublasLtMatrixLayout_t,
-    out: sys::cublasLtMatrixLayout_t,
-    algorithm: sys::cublasLtMatmulAlgo_t,
+    operation: sys::Handle,
+    weights: sys::Handle,
+    x: sys::Handle,
+    out: sys::Handle,
+    algorithm: sys::Algorithm,
 }
 
-fn check(status: sys::cublasStatus_t, call: &'static str) -> Result<()> {
+fn check(status: i32, call: &'static str) -> Result<()> {
     match status {
-        sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS => Ok(()),
-        _ => Err(CudaError::Blas { call, status: status as i32 }),
+        sys::CUBLAS_STATUS_SUCCESS => Ok(()),
+        _ => Err(CudaError::Blas { call, status }),
     }
 }
 
 impl Blas {
     pub(crate) fn new(driver: &Arc<Driver>) -> Result<Self> {
-        // SAFETY: loading a library runs its initializers; it is NVIDIA's.
-        if !unsafe { sys::is_culib_present() } {
+        if !sys::has_blas() {
             return Err(CudaError::NoBlas);
         }
         // The library may be there under a name without a version; the calls below have been the
@@ -116,7 +111,7 @@ impl Blas {
         }
         let Some(plan) = &plans[&shape] else { return Ok(false) };
         if product.bias != 0 {
-            plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product.bias)?;
+            plan.set(sys::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product.bias)?;
         }
         let (one, zero) = (1f32, 0f32);
         // SAFETY: the plan is of these matrices; the rest is the caller's.
@@ -147,39 +142,39 @@ impl Blas {
     /// operands; only the weights have to be turned by it.
     fn plan(&self, product: &Product) -> Result<Option<Plan>> {
         let element = match product.dtype {
-            Float::F32 => sys::cudaDataType_t::CUDA_R_32F,
-            Float::F16 => sys::cudaDataType_t::CUDA_R_16F,
-            Float::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+            Float::F32 => sys::CUDA_R_32F,
+            Float::F16 => sys::CUDA_R_16F,
+            Float::Bf16 => sys::CUDA_R_16BF,
         };
         let (n, k, num_rows) = (product.n as u64, product.k as u64, product.num_rows as u64);
-        let float = sys::cudaDataType_t::CUDA_R_32F;
+        let float = sys::CUDA_R_32F;
         let mut plan = Plan {
             operation: std::ptr::null_mut(),
             weights: layout(element, k, n, product.k)?,
             x: layout(element, k, num_rows, product.k)?,
             out: layout(float, n, num_rows, product.out_stride)?,
-            algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
+            algorithm: sys::Algorithm::default(),
         };
-        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        let compute = sys::CUBLAS_COMPUTE_32F;
         let turned = 1u32;
         let mut preference = std::ptr::null_mut();
-        let mut found = MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::zeroed();
+        let mut found = sys::HeuristicResult::default();
         let mut num_found = 0;
         // SAFETY: every call gets places for its results, and attributes with their sizes.
         unsafe {
             let status = sys::cublasLtMatmulDescCreate(&mut plan.operation, compute, float);
             check(status, "cublasLtMatmulDescCreate")?;
-            plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &turned)?;
+            plan.set(sys::CUBLASLT_MATMUL_DESC_TRANSA, &turned)?;
             if product.bias != 0 {
-                let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32;
-                plan.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
-                plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product.bias)?;
+                let epilogue = sys::CUBLASLT_EPILOGUE_BIAS;
+                plan.set(sys::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
+                plan.set(sys::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &product.bias)?;
             }
             let status = sys::cublasLtMatmulPreferenceCreate(&mut preference);
             check(status, "cublasLtMatmulPreferenceCreate")?;
             let status = sys::cublasLtMatmulPreferenceSetAttribute(
                 preference,
-                sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                sys::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                 std::ptr::from_ref(&WORKSPACE_BYTES).cast(),
                 size_of::<usize>(),
             );
@@ -193,28 +188,26 @@ impl Blas {
                 plan.out,
                 preference,
                 1,
-                found.as_mut_ptr(),
+                &mut found,
                 &mut num_found,
             );
             let _ = sys::cublasLtMatmulPreferenceDestroy(preference);
             match status {
-                sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED => return Ok(None),
+                sys::CUBLAS_STATUS_NOT_SUPPORTED => return Ok(None),
                 _ => check(status, "cublasLtMatmulAlgoGetHeuristic")?,
             }
         }
-        // SAFETY: all bytes were zero, which is valid, and the call has written the first result.
-        let found = unsafe { found.assume_init() };
-        if num_found == 0 || found.state != sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
+        if num_found == 0 || found.state != sys::CUBLAS_STATUS_SUCCESS {
             return Ok(None);
         }
-        plan.algorithm = found.algo;
+        plan.algorithm = found.algorithm;
         Ok(Some(plan))
     }
 }
 
 impl Plan {
     /// `value` is a word of the size that the attribute has.
-    fn set<T: Copy>(&self, attribute: Attribute, value: &T) -> Result<()> {
+    fn set<T: Copy>(&self, attribute: i32, value: &T) -> Result<()> {
         // SAFETY: the operation was made; the value is copied, and its size compared, by the call.
         let status = unsafe {
             sys::cublasLtMatmulDescSetAttribute(
@@ -228,12 +221,7 @@ impl Plan {
     }
 }
 
-fn layout(
-    element: sys::cudaDataType_t,
-    rows: u64,
-    columns: u64,
-    stride: usize,
-) -> Result<sys::cublasLtMatrixLayout_t> {
+fn layout(element: i32, rows: u64, columns: u64, stride: usize) -> Result<sys::Handle> {
     let mut layout = std::ptr::null_mut();
     // SAFETY: there is a place for the layout.
     let status = unsafe {

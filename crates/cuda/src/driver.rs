@@ -5,10 +5,8 @@ use std::ffi::{CStr, CString, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::sys;
-
 use crate::args::Args;
-use crate::{CudaError, Result};
+use crate::{CudaError, Result, sys};
 
 /// All kernels, for every GPU that the program was built for; empty if for none.
 static KERNELS: &Aligned<[u8]> =
@@ -29,8 +27,8 @@ const EARLY_LAUNCH_MAJOR: i32 = 9;
 /// What the stand-in calls itself; it brings kernels of its own.
 const STAND_IN: &str = "stand-in";
 
-pub(crate) fn check(result: sys::CUresult, call: &'static str) -> Result<()> {
-    if result == sys::CUresult::CUDA_SUCCESS {
+pub(crate) fn check(result: i32, call: &'static str) -> Result<()> {
+    if result == sys::CUDA_SUCCESS {
         return Ok(());
     }
     let mut text = std::ptr::null();
@@ -39,9 +37,8 @@ pub(crate) fn check(result: sys::CUresult, call: &'static str) -> Result<()> {
         let _ = sys::cuGetErrorString(result, &mut text);
         if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy()) }
     };
-    // Only its number is looked at: a driver may be newer than the list of codes in the bindings.
     let message = message.unwrap_or_else(|| "the driver has no words for it".into()).into_owned();
-    Err(CudaError::Driver { call, code: result as i32, message })
+    Err(CudaError::Driver { call, code: result, message })
 }
 
 /// A stream of work on a GPU, and the kernels loaded for it.
@@ -49,10 +46,10 @@ pub(crate) fn check(result: sys::CUresult, call: &'static str) -> Result<()> {
 /// Calls make the GPU's context current on their thread first, so any thread may call.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    device: sys::CUdevice,
-    context: sys::CUcontext,
-    stream: sys::CUstream,
-    module: sys::CUmodule,
+    device: i32,
+    context: sys::Handle,
+    stream: sys::Handle,
+    module: sys::Handle,
     functions: Mutex<HashMap<String, Function>>,
     is_lost: AtomicBool,
     pub(crate) facts: DeviceFacts,
@@ -68,7 +65,7 @@ pub(crate) struct DeviceFacts {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Function(sys::CUfunction);
+struct Function(sys::Handle);
 
 // SAFETY: handles of the driver may be used from any thread on which the context is current.
 unsafe impl Send for Function {}
@@ -82,7 +79,7 @@ unsafe impl Sync for Driver {}
 pub struct Graph {
     /// The context that it belongs to lives as long.
     driver: Arc<Driver>,
-    executable: sys::CUgraphExec,
+    executable: sys::Handle,
 }
 
 // SAFETY: as for `Driver`.
@@ -99,8 +96,7 @@ impl Drop for Graph {
 
 impl Driver {
     pub(crate) fn open(ordinal: usize) -> Result<Self> {
-        // SAFETY: loading a library runs its initializers; it is the system's driver.
-        if !unsafe { sys::is_culib_present() } {
+        if !sys::has_driver() {
             return Err(CudaError::NoDriver);
         }
         let device = find(ordinal)?;
@@ -119,7 +115,7 @@ impl Driver {
         unsafe {
             check(sys::cuDevicePrimaryCtxRetain(&mut context, device), "cuDevicePrimaryCtxRetain")?;
             check(sys::cuCtxSetCurrent(context), "cuCtxSetCurrent")?;
-            let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+            let flags = sys::CU_STREAM_NON_BLOCKING;
             check(sys::cuStreamCreate(&mut stream, flags), "cuStreamCreate")?;
             let image = KERNELS.0.as_ptr().cast::<c_void>();
             check(sys::cuModuleLoadData(&mut module, image), "cuModuleLoadData")?;
@@ -128,7 +124,7 @@ impl Driver {
         Ok(Self { device, context, stream, module, functions, is_lost, facts })
     }
 
-    pub(crate) fn stream(&self) -> sys::CUstream {
+    pub(crate) fn stream(&self) -> sys::Handle {
         self.stream
     }
 
@@ -182,24 +178,21 @@ impl Driver {
         }
         self.bind()?;
         let function = self.function(name, size_of::<A>())?;
-        let [x, y, z] = grid.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+        let grid = grid.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
         let mut params = [std::ptr::from_ref(args).cast_mut().cast::<c_void>()];
-        let mut early = sys::CUlaunchAttribute {
-            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        let mut early = sys::LaunchAttribute {
+            id: sys::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
-            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+            value: [0; 16],
         };
-        let config = sys::CUlaunchConfig {
-            gridDimX: x,
-            gridDimY: y,
-            gridDimZ: z,
-            blockDimX: threads as u32,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: shared_bytes as u32,
-            hStream: self.stream,
-            attrs: &mut early,
-            numAttrs: u32::from(self.facts.major >= EARLY_LAUNCH_MAJOR),
+        early.value[0] = 1;
+        let config = sys::LaunchConfig {
+            grid,
+            block: [threads as u32, 1, 1],
+            shared_bytes: shared_bytes as u32,
+            stream: self.stream,
+            attributes: &early,
+            num_attributes: u32::from(self.facts.major >= EARLY_LAUNCH_MAJOR),
         };
         // SAFETY: the one parameter has the size that the kernel takes, and every kernel of ours
         // waits for the one before by itself; the rest is the caller's.
@@ -236,7 +229,7 @@ impl Driver {
     /// From here on work is noted instead of done.
     pub(crate) fn begin_capture(&self) -> Result<()> {
         self.bind()?;
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        let mode = sys::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is held until `self` is dropped.
         let result = unsafe { sys::cuStreamBeginCapture_v2(self.stream, mode) };
         check(result, "cuStreamBeginCapture")
@@ -279,12 +272,12 @@ impl Drop for Driver {
     }
 }
 
-fn find(ordinal: usize) -> Result<sys::CUdevice> {
+fn find(ordinal: usize) -> Result<i32> {
     let (mut count, mut version, mut device) = (0, 0, 0);
     // SAFETY: the driver is loaded; each call gets a place for its result.
     unsafe {
         let result = sys::cuInit(0);
-        if result == sys::CUresult::CUDA_ERROR_NO_DEVICE {
+        if result == sys::CUDA_ERROR_NO_DEVICE {
             return Err(CudaError::NoGpu);
         }
         check(result, "cuInit")?;
@@ -306,9 +299,8 @@ fn find(ordinal: usize) -> Result<sys::CUdevice> {
     Ok(device)
 }
 
-fn facts(device: sys::CUdevice) -> Result<DeviceFacts> {
-    use sys::CUdevice_attribute as Attribute;
-    let attribute = |attribute: Attribute| {
+fn facts(device: i32) -> Result<DeviceFacts> {
+    let attribute = |attribute: i32| {
         let mut value = 0;
         // SAFETY: the driver is loaded; there is a place for the result.
         let result = unsafe { sys::cuDeviceGetAttribute(&mut value, attribute, device) };
@@ -324,11 +316,11 @@ fn facts(device: sys::CUdevice) -> Result<DeviceFacts> {
     }
     // SAFETY: the driver ends the name with a zero, and the last byte was one before.
     let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
-    let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+    let multiprocessors = attribute(sys::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
     Ok(DeviceFacts {
         name,
-        major: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-        minor: attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        major: attribute(sys::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        minor: attribute(sys::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         num_multiprocessors: usize::try_from(multiprocessors).unwrap_or(1),
         total_bytes,
     })

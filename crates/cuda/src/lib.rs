@@ -16,6 +16,7 @@ mod logits;
 mod memory;
 mod rows;
 mod session;
+mod sys;
 
 pub use attention::{KvLayer, KvShape};
 pub use batch::{Batch, BatchSeq, BatchSpec};

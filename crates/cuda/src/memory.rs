@@ -8,10 +8,8 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::sys;
-
 use crate::driver::{Driver, check};
-use crate::{CudaError, Result};
+use crate::{CudaError, Result, sys};
 
 /// Addresses are multiples of this.
 const ALIGNMENT: usize = 512;
@@ -35,7 +33,7 @@ impl Buffer {
         let mut address = 0;
         // SAFETY: there is a place for the address.
         let result = unsafe { sys::cuMemAlloc_v2(&mut address, room) };
-        if result == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        if result == sys::CUDA_ERROR_OUT_OF_MEMORY {
             return Err(CudaError::OutOfMemory { bytes });
         }
         check(result, "cuMemAlloc")?;

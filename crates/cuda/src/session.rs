@@ -6,15 +6,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys;
-
 use crate::batch::{Batch, GraphKey, Metadata};
 use crate::blas::Blas;
 use crate::driver::{Driver, Graph, check};
 use crate::logits::{Answers, Logits, Output};
 use crate::memory::{Buffer, Pinned, Pool};
 use crate::rows::Rows;
-use crate::{CudaError, Float, Result};
+use crate::{CudaError, Float, Result, sys};
 
 /// A GPU as one decoder uses it. Its operations are done in order.
 pub struct Session {
