@@ -43,9 +43,9 @@ fn small_model(folder: &Path) -> PathBuf {
     path
 }
 
-/// With all of the GPU's memory, all that was made on it is given back, in an order and on threads that the driver allows,
-/// before the program ends. And a kernel that goes wrong takes the GPU from the program, which says
-/// so and ends as well.
+/// With all of the GPU's memory, all that was made on it is given back, in an order and on threads
+/// that the driver allows, before the program ends. And a kernel that goes wrong takes the GPU from
+/// the program, which says so and ends as well.
 #[test]
 fn a_chat_gives_everything_back_and_a_lost_gpu_ends_it() {
     let Some((device, _turn)) = gpu() else { return };

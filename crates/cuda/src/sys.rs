@@ -97,7 +97,8 @@ macro_rules! library {
 
             fn load() -> Self {
                 // SAFETY: loading a library runs its initializers; these are NVIDIA's.
-                let found = [$($name),*].iter().find_map(|name| unsafe { Library::new(*name) }.ok());
+                let open = |name: &&str| unsafe { Library::new(*name) }.ok();
+                let found = [$($name),*].iter().find_map(open);
                 let Some(library) = found else { return Self::default() };
                 let calls = Self {
                     is_there: true,
