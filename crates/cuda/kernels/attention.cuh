@@ -56,6 +56,9 @@ DEVICE void store(float value, void* out, int64_t at, int type) {
 }
 
 const int ATTENTION_WARPS = 4;
+// Of a decode kernel on a multiprocessor, so that some load while others compute: contexts are split
+// for as many.
+const int DECODE_BLOCKS = 3;
 // Positions of keys and values in shared memory at a time
 const int TILE = 64;
 const int ROWS = 16;
@@ -317,8 +320,8 @@ template <class T, int D> DEVICE void attention_decode(const AttentionArgs& args
 #define ATTENTION(T, suffix, D)                                                                  \
     KERNEL(attention_prefill_##suffix##_##D, AttentionArgs, ATTENTION_WARPS * 32,                \
            (attention_prefill<T, D>))                                                            \
-    KERNEL(attention_decode_##suffix##_##D, AttentionArgs, ATTENTION_WARPS * 32,                 \
-           (attention_decode<T, D>))
+    KERNEL_OF_BLOCKS(attention_decode_##suffix##_##D, AttentionArgs, ATTENTION_WARPS * 32,       \
+                     DECODE_BLOCKS, (wait_and_run<AttentionArgs, attention_decode<T, D>>))
 ATTENTION(half_t, f16, 64)
 ATTENTION(half_t, f16, 128)
 ATTENTION(bf16_t, bf16, 64)

@@ -12,6 +12,8 @@ const PREFILL_ROWS: usize = 64;
 /// Up to here, sequences of few rows share the context among blocks.
 const DECODE_TILES_MAX: usize = 4;
 const SPLITS_MAX: usize = 64;
+/// Blocks of a decode kernel that a multiprocessor has room for.
+const DECODE_BLOCKS: usize = 3;
 
 /// Rows of a step that belong to one sequence, the last ones of its context.
 #[derive(Debug, Clone, Copy)]
@@ -213,16 +215,14 @@ impl Layout {
         let tables = spec.seqs.iter().flat_map(|seq| &seq.block_table[..blocks_of(seq, spec)]);
         part(7, words, &mut tables.map(|&block| block as i32));
         let blocks = decode.len() * spec.num_kv_heads;
-        // Three blocks for each multiprocessor, which its registers have room for: some load while
-        // others compute.
-        let wanted = 3 * session.driver.facts.num_multiprocessors;
+        let places = DECODE_BLOCKS * session.driver.facts.num_multiprocessors;
         starts[0] = 0;
         Self {
             num_rows: padded,
             num_wanted_rows: spec.wanted.len() + if is_decode { filler } else { 0 },
             num_decode_tiles: decode.len(),
             num_prefill_tiles: prefill.len(),
-            num_splits: wanted.div_ceil(blocks.max(1)).clamp(1, SPLITS_MAX),
+            num_splits: num_splits(blocks, places),
             is_decode,
             starts,
         }
@@ -251,6 +251,15 @@ impl Layout {
             limits,
         }
     }
+}
+
+/// In how many parts each of `blocks` goes over its context, where so many have places at a time:
+/// the fewest of those with which the last round of parts ends first.
+fn num_splits(blocks: usize, places: usize) -> usize {
+    let most = (2 * places).div_ceil(blocks.max(1)).clamp(1, SPLITS_MAX);
+    let rounds = |splits: usize| (blocks * splits).div_ceil(places);
+    let by_end = |a: &usize, b: &usize| (rounds(*a) * b).cmp(&(rounds(*b) * a));
+    (1..=most).min_by(by_end).unwrap_or(1)
 }
 
 /// Few sizes, so that few graphs are captured, and none more than a seventh too large from eight
@@ -300,4 +309,18 @@ fn tiles(spec: &BatchSpec<'_>, filler: usize) -> (Tiles, Tiles) {
         tiles.extend((0..rows).step_by(step).map(|first| [id as i32, first as i32]));
     }
     (decode, prefill)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_contexts_fill_rounds() {
+        // An H100's places, and the blocks of steps of 1, 32, 50, 128 sequences of four KV heads.
+        for (blocks, expected) in [(4, 64), (128, 3), (200, 3), (512, 2), (4000, 1)] {
+            assert_eq!(num_splits(blocks, 396), expected, "{blocks} blocks");
+        }
+        assert_eq!(num_splits(0, 12), 1);
+    }
 }
