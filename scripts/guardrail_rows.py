@@ -113,22 +113,24 @@ def content_rows(data_dir, sources):
     return rows + list(written_rows(rows)) + list(contrasting_rows())
 
 
+# How many of each kind, what they weigh, and their labels.
 CONTRASTS = {
-    "harmful": (2500, {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0}),
-    "hateful": (500, {"HATE": 1.0, "MISCONDUCT": None, "PROMPT_ATTACK": 0.0}),
-    "harmless": (4000, {head: 0.0 for head in HEADS}),
-    "everyday": (4000, {head: 0.0 for head in HEADS}),
+    "harmful": (2500, 0.7, {"MISCONDUCT": 1.0, "PROMPT_ATTACK": 0.0}),
+    "hateful": (500, 0.7, {"HATE": 1.0, "MISCONDUCT": None, "PROMPT_ATTACK": 0.0}),
+    "harmless": (4000, 0.7, {head: 0.0 for head in HEADS}),
+    "everyday": (5000, 1.0, {head: 0.0 for head in HEADS}),
+    "statement": (3000, 0.4, {head: 0.0 for head in HEADS}),
 }
 
 
 def contrasting_rows():
     for lang in ("en", "zh"):
-        for kind, (count, labels) in CONTRASTS.items():
+        for kind, (count, weight, labels) in CONTRASTS.items():
             for text in guardrail_contrasts.requests(7, lang, kind, count):
                 # What is asked about, or whom, is held out together.
                 key = bare(" ".join(text.split()[-2:]) if lang == "en" else text[-4:])
                 key = key if kind == "everyday" else None
-                yield row(f"written_{kind}", text, labels, key, weight=0.7, lang=lang)
+                yield row(f"written_{kind}", text, labels, key, weight, lang)
 
 
 def bare(text):
