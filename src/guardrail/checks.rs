@@ -8,7 +8,7 @@ use crate::guardrail::definition::{
     Action, ContentFilter, Directions, GuardrailDefinition, PiiEntityConfig,
     SensitiveInformationPolicyConfig,
 };
-use crate::guardrail::detect::{Detector, Source};
+use crate::guardrail::detect::{Detector, Reading, Source};
 use crate::guardrail::entities::EntityKind;
 use crate::guardrail::fold::Folded;
 use crate::guardrail::learned::{ContentScorer, ContentScores};
@@ -61,7 +61,8 @@ impl EntityFinder {
     }
 
     pub fn find(&self, text: &str) -> Vec<FoundEntity> {
-        let detected = Detector::new(&self.0, Direction::Input).detect(text, 0, None);
+        let detected =
+            Detector::new(&self.0, Direction::Input).detect(&Reading::new(text), 0, None);
         let (mut chars, mut counted) = (0, 0);
         let found = detected.findings.into_iter().filter_map(|finding| {
             let Source::Entity(kind) = finding.source else { return None };

@@ -1,6 +1,7 @@
 //! Everything that is found at a place of the text: words, sensitive information, expressions. One
 //! search serves whole texts and, taken up again and again, streams.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use regex_automata::hybrid::dfa::Cache;
@@ -46,6 +47,29 @@ impl Source {
     }
 }
 
+/// A text and its skeleton, which is made once for all who read it, and only if somebody does.
+#[derive(Debug)]
+pub(super) struct Reading<'t> {
+    pub(super) text: &'t str,
+    skeleton: OnceCell<Folded<'t>>,
+}
+
+impl<'t> Reading<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, skeleton: OnceCell::new() }
+    }
+
+    pub(super) fn skeleton(&self) -> &Folded<'t> {
+        self.skeleton.get_or_init(|| Folded::skeleton(self.text))
+    }
+
+    /// The skeleton of whole characters in `range`, in bytes of the text.
+    pub(super) fn skeleton_of(&self, range: Range<usize>) -> &str {
+        let skeleton = self.skeleton();
+        &skeleton.text()[skeleton.folded_start(range.start)..skeleton.folded_start(range.end)]
+    }
+}
+
 /// The findings of a text, by where they begin, and from where on there could be others yet.
 #[derive(Debug, Default)]
 pub(super) struct Detected {
@@ -86,25 +110,31 @@ impl<'g> Detector<'g> {
 
     /// Searches from `from` on, which is the start of a sentence if sentences are read. With
     /// `caches`, one for each pattern, the text goes on.
-    pub(super) fn detect(&self, text: &str, from: usize, caches: Option<&mut [Cache]>) -> Detected {
+    pub(super) fn detect(
+        &self,
+        reading: &Reading<'_>,
+        from: usize,
+        caches: Option<&mut [Cache]>,
+    ) -> Detected {
+        let text = reading.text;
         let is_end = caches.is_none();
         let mut found = Detected { findings: Vec::new(), live_from: text.len() };
-        self.words(text, from, is_end, &mut found);
+        self.words(reading, from, is_end, &mut found);
         self.entities(text, from, is_end, &mut found);
         self.patterns(text, from, caches, &mut found);
         found.findings.sort_by_key(|it| (it.range.start, usize::MAX - it.range.end));
         found
     }
 
-    fn words(&self, text: &str, from: usize, is_end: bool, found: &mut Detected) {
+    fn words(&self, reading: &Reading<'_>, from: usize, is_end: bool, found: &mut Detected) {
         let Some(words) = &self.rules.words else { return };
-        let skeleton = Folded::skeleton(text);
+        let skeleton = reading.skeleton();
         let scan = words.matcher.scan(skeleton.text(), skeleton.folded_start(from), is_end);
         if !is_end {
             found.live_from = found.live_from.min(skeleton.original_start(scan.live_from));
         }
         for hit in scan.hits {
-            let range = covered(&skeleton, hit.range);
+            let range = covered(skeleton, hit.range);
             let custom = hit.custom.map(|index| (Source::Word(index), words.rules[index]));
             let managed = words.managed.filter(|_| hit.is_managed);
             let managed = managed.map(|rule| (Source::Managed, rule));
@@ -245,4 +275,27 @@ pub(super) fn masked(
     }
     output.push_str(&text[at..range.end]);
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::guardrail::fold::Folded;
+
+    use super::Reading;
+
+    #[test]
+    fn a_part_of_the_skeleton_is_the_skeleton_of_the_part() {
+        for text in ["Plain ASCII, 1.", "1 ½", "ＡＢ\u{200b}ｃ 臺灣法輪½\u{200b}é ѕnоw 🇫🇺z\u{335}"]
+        {
+            let reading = Reading::new(text);
+            let bounds: Vec<usize> =
+                text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            for (index, &start) in bounds.iter().enumerate() {
+                for &end in &bounds[index..] {
+                    let alone = Folded::skeleton(&text[start..end]);
+                    assert_eq!(reading.skeleton_of(start..end), alone.text(), "{start}..{end}");
+                }
+            }
+        }
+    }
 }

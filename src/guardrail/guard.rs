@@ -9,7 +9,7 @@ use crate::guardrail::assessment::{
 };
 use crate::guardrail::block::{Block, Direction};
 use crate::guardrail::definition::{DefinitionError, GuardrailDefinition};
-use crate::guardrail::detect::{Detector, masked};
+use crate::guardrail::detect::{Detector, Reading, masked};
 use crate::guardrail::experts::{ExpertFailed, Experts};
 use crate::guardrail::fold::Folded;
 use crate::guardrail::grounding::Grounding;
@@ -117,11 +117,12 @@ impl Guardrail {
         let detector = Detector::new(rules, direction);
         let mut texts = Vec::new();
         for block in blocks.iter().filter(|block| block.is_content()) {
-            let found = detector.detect(block.text, 0, None);
+            let reading = Reading::new(block.text);
+            let found = detector.detect(&reading, 0, None);
             for finding in &found.findings {
                 report.add(rules, &block.text[finding.range.clone()], finding);
             }
-            self.judge(direction, block.text, &mut report);
+            self.judge(direction, &reading, &mut report);
             let range = 0..block.text.len();
             texts.push(masked(block.text, range, &found.findings, |source| source.tag(rules)));
         }
@@ -152,13 +153,13 @@ impl Guardrail {
 
     /// What classifiers and topics say of a text. The model's text is judged sentence by sentence,
     /// as it is while it streams.
-    fn judge(&self, direction: Direction, text: &str, report: &mut Report) {
-        let rules = &self.rules;
+    fn judge(&self, direction: Direction, reading: &Reading<'_>, report: &mut Report) {
+        let (rules, text) = (&self.rules, reading.text);
         if !rules.reads_meaning(direction) {
             return;
         }
-        let skeleton = Folded::skeleton(text);
         if direction == Direction::Input {
+            let skeleton = reading.skeleton();
             report.content(rules, &ContentScorer::built_in().score(skeleton.text()));
             report.topics(rules, skeleton.text());
             report.consult_all(rules, text);
@@ -169,10 +170,11 @@ impl Guardrail {
         let is_consulted = text.chars().count() <= limits::GUARDRAIL_CONSULTED_CHARS_MAX;
         for window in windows(text, 0, true, rules.window_chars(direction).unwrap_or(0)) {
             for sentence in segments(&text[window.clone()], 0, true) {
-                let sentence = Folded::skeleton(&text[window.clone()][sentence]);
-                stream.push(sentence.text());
+                let start = window.start;
+                let sentence = reading.skeleton_of(start + sentence.start..start + sentence.end);
+                stream.push(sentence);
                 report.content(rules, &stream.scores());
-                report.topics(rules, sentence.text());
+                report.topics(rules, sentence);
             }
             if is_consulted && rules.consults(direction) {
                 report.consult(rules, &text[window]);

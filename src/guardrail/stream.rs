@@ -11,7 +11,7 @@ use crate::guardrail::advice::windows;
 use crate::guardrail::assessment::{Assessment, InvocationMetrics, TextCharacters};
 use crate::guardrail::block::Direction;
 use crate::guardrail::definition::Action;
-use crate::guardrail::detect::{Detector, Finding, masked};
+use crate::guardrail::detect::{Detector, Finding, Reading, masked};
 use crate::guardrail::fold::Folded;
 use crate::guardrail::grounding::Grounding;
 use crate::guardrail::guard::Guardrail;
@@ -184,7 +184,7 @@ impl StreamGuard {
         let rules = &guardrail.rules;
         let detector = Detector::new(rules, Direction::Output);
         let caches = (!is_end).then_some(self.caches.as_mut_slice());
-        let found = detector.detect(&self.text, self.waiting_from, caches);
+        let found = detector.detect(&Reading::new(&self.text), self.waiting_from, caches);
         let waits_for_all = rules.needs_whole_answer(&self.grounding);
         let mut until = match (is_end, waits_for_all) {
             (true, _) => self.text.len(),
