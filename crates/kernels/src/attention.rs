@@ -74,6 +74,23 @@ impl AttendArgs<'_> {
             Some((run, self.shape.element(block_id, self.kv_head, offset)))
         })
     }
+
+    /// The first position of each run relative to `start`, the run's elements of `cache`, and those
+    /// of the run after it, none after the last.
+    pub(crate) fn runs_and_next<'a, E>(
+        &'a self,
+        cache: &'a [E],
+    ) -> impl Iterator<Item = (usize, &'a [E], &'a [E])> {
+        let elements = |(run, first): &(Range<usize>, usize)| {
+            &cache[*first..first + run.len() * self.shape.head_dim]
+        };
+        let mut runs = self.runs().peekable();
+        std::iter::from_fn(move || {
+            let run = runs.next()?;
+            let next = runs.peek().map_or(&cache[..0], elements);
+            Some((run.0.start, elements(&run), next))
+        })
+    }
 }
 
 /// Elements of one part's result: `[num_heads, head_dim]` weighted values, then `num_heads`

@@ -1,10 +1,13 @@
 //! Attention over one partition: scores of two keys and up to six heads at a time, then values
 //! weighted for as many heads and sixteen elements at a time. Each sum has its own accumulator and
 //! runs over elements or positions in order, so grouping does not change its bits.
+//!
+//! Blocks of the cache lie apart, and the CPU foresees no stream beyond a page of 4 KiB, so that
+//! each run is asked for while the one before it is computed.
 
 use std::arch::x86_64::*;
 
-use super::{Load, sum_lanes};
+use super::{Load, prefetch_elements, sum_lanes};
 use crate::attention::{AttendArgs, PARTITION};
 use crate::floats::Floats;
 use crate::row::{self, LANES};
@@ -79,32 +82,32 @@ fn exponentiate(scores: &mut [f32]) -> (f32, f32) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn key_scores<E: Load>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
     let head_dim = args.shape.head_dim;
-    for (run, first) in args.runs() {
-        let keys = &keys[first..first + run.len() * head_dim];
+    for (start, keys, mut next) in args.runs_and_next(keys) {
         let mut head = 0;
         while head < args.num_heads {
             let queries = &args.queries[head * head_dim..];
             let scores = &mut scores[head * PARTITION..];
-            let (start, scale) = (run.start, args.scale);
+            let (runs, scale) = ((keys, std::mem::take(&mut next)), args.scale);
             let heads = heads_of(args.num_heads - head);
             match heads {
-                1 => run_scores::<E, 1>(keys, queries, head_dim, scale, start, scores),
-                2 => run_scores::<E, 2>(keys, queries, head_dim, scale, start, scores),
-                3 => run_scores::<E, 3>(keys, queries, head_dim, scale, start, scores),
-                4 => run_scores::<E, 4>(keys, queries, head_dim, scale, start, scores),
-                5 => run_scores::<E, 5>(keys, queries, head_dim, scale, start, scores),
-                _ => run_scores::<E, HEADS>(keys, queries, head_dim, scale, start, scores),
+                1 => run_scores::<E, 1>(runs, queries, head_dim, scale, start, scores),
+                2 => run_scores::<E, 2>(runs, queries, head_dim, scale, start, scores),
+                3 => run_scores::<E, 3>(runs, queries, head_dim, scale, start, scores),
+                4 => run_scores::<E, 4>(runs, queries, head_dim, scale, start, scores),
+                5 => run_scores::<E, 5>(runs, queries, head_dim, scale, start, scores),
+                _ => run_scores::<E, HEADS>(runs, queries, head_dim, scale, start, scores),
             }
             head += heads;
         }
     }
 }
 
-/// Scores of `H` heads with the keys of one run, whose first position is `start`.
+/// Scores of `H` heads with the keys of one run, whose first position is `start`. Fetches the run
+/// after it meanwhile.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run_scores<E: Load, const H: usize>(
-    keys: &[E],
+    (keys, next): (&[E], &[E]),
     queries: &[f32],
     head_dim: usize,
     scale: f32,
@@ -114,6 +117,7 @@ fn run_scores<E: Load, const H: usize>(
     assert!(queries.len() >= H * head_dim);
     let num_keys = keys.len() / head_dim;
     for key_id in (0..num_keys).step_by(2) {
+        prefetch_elements(next, key_id * head_dim..(key_id + 2) * head_dim);
         // An odd key is computed twice: the same operations as in a pair, the same bits.
         let other_id = if key_id + 1 < num_keys { key_id + 1 } else { key_id };
         let key = &keys[key_id * head_dim..(key_id + 1) * head_dim];
@@ -152,37 +156,39 @@ fn weigh_values<E: Load>(
     weighted: &mut [f32],
 ) {
     let head_dim = args.shape.head_dim;
-    for (run, first) in args.runs() {
-        let values = &values[first..first + run.len() * head_dim];
+    for (start, values, mut next) in args.runs_and_next(values) {
         let mut head = 0;
         while head < args.num_heads {
-            let weights = &weights[head * PARTITION + run.start..];
+            let weights = &weights[head * PARTITION + start..];
             let weighted = &mut weighted[head * head_dim..];
+            let runs = (values, std::mem::take(&mut next));
             let heads = heads_of(args.num_heads - head);
             match heads {
-                1 => weigh_run::<E, 1>(values, weights, head_dim, weighted),
-                2 => weigh_run::<E, 2>(values, weights, head_dim, weighted),
-                3 => weigh_run::<E, 3>(values, weights, head_dim, weighted),
-                4 => weigh_run::<E, 4>(values, weights, head_dim, weighted),
-                5 => weigh_run::<E, 5>(values, weights, head_dim, weighted),
-                _ => weigh_run::<E, HEADS>(values, weights, head_dim, weighted),
+                1 => weigh_run::<E, 1>(runs, weights, head_dim, weighted),
+                2 => weigh_run::<E, 2>(runs, weights, head_dim, weighted),
+                3 => weigh_run::<E, 3>(runs, weights, head_dim, weighted),
+                4 => weigh_run::<E, 4>(runs, weights, head_dim, weighted),
+                5 => weigh_run::<E, 5>(runs, weights, head_dim, weighted),
+                _ => weigh_run::<E, HEADS>(runs, weights, head_dim, weighted),
             }
             head += heads;
         }
     }
 }
 
-/// Adds the values of one run, weighted for each of `H` heads.
+/// Adds the values of one run, weighted for each of `H` heads. Fetches the run after it meanwhile.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn weigh_run<E: Load, const H: usize>(
-    values: &[E],
+    (values, next): (&[E], &[E]),
     weights: &[f32],
     head_dim: usize,
     weighted: &mut [f32],
 ) {
     let wide = head_dim - head_dim % (2 * LANES);
+    let num_positions = values.len() / head_dim;
     for i in (0..wide).step_by(2 * LANES) {
+        prefetch_elements(next, i * num_positions..(i + 2 * LANES) * num_positions);
         weigh_columns::<E, H, 2>(values, weights, head_dim, i, weighted);
     }
     if wide < head_dim {

@@ -1,6 +1,7 @@
 //! Reading packed blocks: a word of eight weight rows is a vector.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// # Safety
 /// The CPU has AVX2; 32 bytes are readable there.
@@ -54,5 +55,15 @@ pub(crate) fn prefetch_ahead(block: &[u8], ahead: usize) {
     for line in (0..block.len()).step_by(64) {
         // An address past the end does no harm.
         _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(ahead + line).cast());
+    }
+}
+
+/// Fetches elements `range` of `elements`, as far as there are as many.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn prefetch_elements<E>(elements: &[E], range: Range<usize>) {
+    let range = range.start.min(elements.len())..range.end.min(elements.len());
+    for element in elements[range].iter().step_by(64 / size_of::<E>()) {
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast());
     }
 }

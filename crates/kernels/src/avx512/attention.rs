@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use super::{LoadPair, split, twice};
 use crate::attention::{AttendArgs, PARTITION};
 use crate::avx2::attention::{exponentiate_all, weigh_columns as weigh_eight_columns};
-use crate::avx2::sum_lanes;
+use crate::avx2::{prefetch_elements, sum_lanes};
 use crate::floats::Floats;
 use crate::row::LANES;
 
@@ -33,30 +33,30 @@ pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn key_scores<E: LoadPair>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
     let head_dim = args.shape.head_dim;
-    for (run, first) in args.runs() {
-        let keys = &keys[first..first + run.len() * head_dim];
+    for (start, keys, mut next) in args.runs_and_next(keys) {
         for head in (0..args.num_heads).step_by(HEADS) {
             let queries = &args.queries[head * head_dim..];
-            let scores = &mut scores[head * PARTITION + run.start..];
+            let scores = &mut scores[head * PARTITION + start..];
+            let runs = (keys, std::mem::take(&mut next));
             match args.num_heads - head {
-                1 => run_scores::<E, 1>(keys, queries, head_dim, args.scale, scores),
-                2 => run_scores::<E, 2>(keys, queries, head_dim, args.scale, scores),
-                3 => run_scores::<E, 3>(keys, queries, head_dim, args.scale, scores),
-                4 => run_scores::<E, 4>(keys, queries, head_dim, args.scale, scores),
-                5 => run_scores::<E, 5>(keys, queries, head_dim, args.scale, scores),
-                6 => run_scores::<E, 6>(keys, queries, head_dim, args.scale, scores),
-                7 => run_scores::<E, 7>(keys, queries, head_dim, args.scale, scores),
-                _ => run_scores::<E, HEADS>(keys, queries, head_dim, args.scale, scores),
+                1 => run_scores::<E, 1>(runs, queries, head_dim, args.scale, scores),
+                2 => run_scores::<E, 2>(runs, queries, head_dim, args.scale, scores),
+                3 => run_scores::<E, 3>(runs, queries, head_dim, args.scale, scores),
+                4 => run_scores::<E, 4>(runs, queries, head_dim, args.scale, scores),
+                5 => run_scores::<E, 5>(runs, queries, head_dim, args.scale, scores),
+                6 => run_scores::<E, 6>(runs, queries, head_dim, args.scale, scores),
+                7 => run_scores::<E, 7>(runs, queries, head_dim, args.scale, scores),
+                _ => run_scores::<E, HEADS>(runs, queries, head_dim, args.scale, scores),
             }
         }
     }
 }
 
-/// Scores of `H` heads with the keys of one run.
+/// Scores of `H` heads with the keys of one run. Fetches the run after it meanwhile.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn run_scores<E: LoadPair, const H: usize>(
-    keys: &[E],
+    (keys, next): (&[E], &[E]),
     queries: &[f32],
     head_dim: usize,
     scale: f32,
@@ -65,6 +65,7 @@ fn run_scores<E: LoadPair, const H: usize>(
     assert!(queries.len() >= H * head_dim);
     let num_keys = keys.len() / head_dim;
     for key_id in (0..num_keys).step_by(2) {
+        prefetch_elements(next, key_id * head_dim..(key_id + 2) * head_dim);
         // An odd key is computed twice: the same operations as in a pair, the same bits.
         let other_id = (key_id + 1).min(num_keys - 1);
         let key = &keys[key_id * head_dim..(key_id + 1) * head_dim];
@@ -97,36 +98,38 @@ fn weigh_values<E: LoadPair>(
     weighted: &mut [f32],
 ) {
     let head_dim = args.shape.head_dim;
-    for (run, first) in args.runs() {
-        let values = &values[first..first + run.len() * head_dim];
+    for (start, values, mut next) in args.runs_and_next(values) {
         for head in (0..args.num_heads).step_by(HEADS) {
-            let weights = &weights[head * PARTITION + run.start..];
+            let weights = &weights[head * PARTITION + start..];
             let weighted = &mut weighted[head * head_dim..];
+            let runs = (values, std::mem::take(&mut next));
             match args.num_heads - head {
-                1 => weigh_run::<E, 1>(values, weights, head_dim, weighted),
-                2 => weigh_run::<E, 2>(values, weights, head_dim, weighted),
-                3 => weigh_run::<E, 3>(values, weights, head_dim, weighted),
-                4 => weigh_run::<E, 4>(values, weights, head_dim, weighted),
-                5 => weigh_run::<E, 5>(values, weights, head_dim, weighted),
-                6 => weigh_run::<E, 6>(values, weights, head_dim, weighted),
-                7 => weigh_run::<E, 7>(values, weights, head_dim, weighted),
-                _ => weigh_run::<E, HEADS>(values, weights, head_dim, weighted),
+                1 => weigh_run::<E, 1>(runs, weights, head_dim, weighted),
+                2 => weigh_run::<E, 2>(runs, weights, head_dim, weighted),
+                3 => weigh_run::<E, 3>(runs, weights, head_dim, weighted),
+                4 => weigh_run::<E, 4>(runs, weights, head_dim, weighted),
+                5 => weigh_run::<E, 5>(runs, weights, head_dim, weighted),
+                6 => weigh_run::<E, 6>(runs, weights, head_dim, weighted),
+                7 => weigh_run::<E, 7>(runs, weights, head_dim, weighted),
+                _ => weigh_run::<E, HEADS>(runs, weights, head_dim, weighted),
             }
         }
     }
 }
 
-/// Adds the values of one run, weighted for each of `H` heads.
+/// Adds the values of one run, weighted for each of `H` heads. Fetches the run after it meanwhile.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn weigh_run<E: LoadPair, const H: usize>(
-    values: &[E],
+    (values, next): (&[E], &[E]),
     weights: &[f32],
     head_dim: usize,
     weighted: &mut [f32],
 ) {
+    let num_positions = values.len() / head_dim;
     let mut first = 0;
     while first + 2 * WIDE <= head_dim {
+        prefetch_elements(next, first * num_positions..(first + 2 * WIDE) * num_positions);
         weigh_columns::<E, H, 2>(values, weights, head_dim, first, weighted);
         first += 2 * WIDE;
     }
