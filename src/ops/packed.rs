@@ -109,9 +109,7 @@ impl Rounded {
     fn multiply_gated(&self, gate: &Packed, up: &Packed, num_rows: usize) -> Vec<f32> {
         let mut products = vec![0f32; num_rows * gate.n];
         let near = (GATED_LEN / num_rows.max(1)).max(1).next_multiple_of(PANEL);
-        // Of two matrices, half as many rows, or threads would wait twice as long for the last one.
-        let half = weights_per_chunk(gate).min(weights_per_chunk(up)) / 2;
-        let width = half.max(1).next_multiple_of(PANEL).min(near);
+        let width = weights_per_chunk(gate).min(weights_per_chunk(up)).min(near);
         let table = KernelTable::detect();
         let columns = Columns::split(&mut products, gate.n, width).enumerate();
         for_each(columns, |(index, mut out)| {

@@ -22,7 +22,7 @@ pub(crate) use linear::linear;
 pub(crate) use pack::pack_group;
 pub(crate) use quantized::{quantize_rows, quantized_linear};
 pub(crate) use super_blocks::{quantize_super_rows, super_linear};
-pub(crate) use words::{prefetch, prefetch_elements};
+pub(crate) use words::{prefetch_ahead, prefetch_elements};
 
 /// The reference, compiled for this instruction set.
 #[target_feature(enable = "avx2,fma,f16c")]

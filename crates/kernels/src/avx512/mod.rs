@@ -14,7 +14,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::avx2::Load;
+use crate::avx2::{Load, prefetch_ahead};
 use crate::packed::GROUP;
 
 pub(crate) use attention::attend;
@@ -24,6 +24,9 @@ pub(crate) use super_blocks::super_linear;
 
 /// Weight rows of a vector: those of two groups.
 const PAIR: usize = 2 * GROUP;
+/// Bytes of each of two groups by which fetching is ahead of reading: enough for the memory's
+/// latency, and together less than the smallest first-level cache.
+const PAIR_AHEAD: usize = 8 * 1024;
 
 /// An element of which eight at one place and eight at another are widened together.
 trait LoadPair: Load {
@@ -71,6 +74,19 @@ unsafe fn halves(low: *const __m128i, high: *const __m128i) -> __m256i {
     unsafe {
         let low = _mm256_castsi128_si256(_mm_loadu_si128(low));
         _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(high))
+    }
+}
+
+/// Fetches what will be read after the same block of two groups side by side, `rest` bytes before
+/// their ends: of each group the bytes ahead, and in place of those behind its end the first ones
+/// of the group in its place in the next pair. So each byte is asked for once, and equally early.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn prefetch_pair(blocks: [&[u8]; 2], rest: usize, group_bytes: usize) {
+    let ahead = PAIR_AHEAD.min(group_bytes);
+    let ahead = if ahead < rest { ahead } else { ahead + group_bytes };
+    for block in blocks {
+        prefetch_ahead(block, ahead);
     }
 }
 

@@ -4,8 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{PAIR, broadcast, join, join_floats, pair_of, store};
-use crate::avx2::prefetch;
+use super::{PAIR, broadcast, join, join_floats, pair_of, prefetch_pair, store};
 use crate::avx2::quantized::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, STEPS};
 use crate::columns::Columns;
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
@@ -59,10 +58,12 @@ fn linear_of<F: Format>(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn few<F: Format, const R: usize>(groups: [&[u8]; 2], tile: &[RowBlock], out: &mut [__m512]) {
     let mut sums = [_mm512_setzero_ps(); R];
+    let group_bytes = groups[0].len();
+    let mut rest = group_bytes;
     let [low, high] = groups.map(|group| group.chunks_exact(F::GROUP_BYTES));
     for ((low, high), rows) in low.zip(high).zip(tile.as_chunks::<R>().0) {
-        prefetch(low);
-        prefetch(high);
+        prefetch_pair([low, high], rest, group_bytes);
+        rest -= F::GROUP_BYTES;
         add_block::<F>([low, high], rows, &mut sums);
     }
     out.copy_from_slice(&sums);

@@ -7,8 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{PAIR, broadcast, join, join_floats, pair_of, store};
-use crate::avx2::prefetch;
+use super::{PAIR, broadcast, join, join_floats, pair_of, prefetch_pair, store};
 use crate::avx2::super_blocks::formats::{Format, Head as GroupHead, Q2K, Q3K, Q4K, Q5K, Q6K};
 use crate::columns::Columns;
 use crate::quantized::ROW_TILE;
@@ -148,10 +147,12 @@ fn direct<F: Format, const R: usize>(
 ) {
     let mut sums = [_mm512_setzero_ps(); R];
     let (rows, _) = tile.as_chunks::<R>();
+    let group_bytes = groups[0].len();
+    let mut rest = group_bytes;
     let [low, high] = groups.map(|group| group.chunks_exact(F::GROUP_BYTES));
     for ((low, high), rows) in low.zip(high).zip(rows) {
-        prefetch(low);
-        prefetch(high);
+        prefetch_pair([low, high], rest, group_bytes);
+        rest -= F::GROUP_BYTES;
         let blocks = Blocks([low.as_ptr().cast(), high.as_ptr().cast()]);
         // SAFETY: a chunk is a whole block of eight rows.
         let head = unsafe { blocks.head::<F>() };
