@@ -38,13 +38,7 @@ fn linear_of<F: Format>(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
                 2 => few::<F, 2>(groups, tile, sums),
                 3 => few::<F, 3>(groups, tile, sums),
                 FEW_ROWS => few::<F, FEW_ROWS>(groups, tile, sums),
-                _ => {
-                    sums.fill(_mm512_setzero_ps());
-                    let [low, high] = groups.map(|group| group.chunks_exact(F::GROUP_BYTES));
-                    for ((low, high), rows) in low.zip(high).zip(tile.chunks_exact(num_rows)) {
-                        add_block::<F>([low, high], rows, sums);
-                    }
-                }
+                _ => many::<F>(groups, tile, sums),
             }
             for (row, &sum) in sums.iter().enumerate() {
                 store(sum, &mut out.row(tile_id * ROW_TILE + row)[id * PAIR..]);
@@ -69,13 +63,29 @@ fn few<F: Format, const R: usize>(groups: [&[u8]; 2], tile: &[RowBlock], out: &m
     out.copy_from_slice(&sums);
 }
 
+/// Products of two groups with a tile of any number of rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn many<F: Format>(groups: [&[u8]; 2], tile: &[RowBlock], sums: &mut [__m512]) {
+    sums.fill(_mm512_setzero_ps());
+    let group_bytes = groups[0].len();
+    let mut rest = group_bytes;
+    let [low, high] = groups.map(|group| group.chunks_exact(F::GROUP_BYTES));
+    for ((low, high), rows) in low.zip(high).zip(tile.chunks_exact(sums.len())) {
+        prefetch_pair([low, high], rest, group_bytes);
+        rest -= F::GROUP_BYTES;
+        add_block::<F>([low, high], rows, sums);
+    }
+}
+
 /// Adds the products of one block of sixteen weight rows and each row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn add_block<F: Format>(blocks: [&[u8]; 2], rows: &[RowBlock], sums: &mut [__m512]) {
-    assert!(blocks.iter().all(|block| block.len() == F::GROUP_BYTES));
+    let [low, high] = blocks;
+    assert!(low.len() == F::GROUP_BYTES && high.len() == F::GROUP_BYTES);
     // SAFETY: asserted: whole blocks of eight rows.
-    let [low, high] = blocks.map(|block| unsafe { F::unpack(block.as_ptr().cast()) });
+    let (low, high) = unsafe { (F::unpack(low.as_ptr().cast()), F::unpack(high.as_ptr().cast())) };
     let mut steps = [_mm512_setzero_si512(); STEPS];
     for (step, (low, high)) in steps.iter_mut().zip(low.steps.into_iter().zip(high.steps)) {
         *step = join(low, high);

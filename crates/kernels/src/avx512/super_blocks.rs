@@ -20,6 +20,11 @@ const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
 const DIRECT_ROWS: usize = 4;
 /// Panels of sixteen weight rows that are made together and multiplied with rows of activations.
 const PANELS: usize = 2;
+/// Most rows of activations multiplied at a time: as many as leave room for their sums in the
+/// registers.
+const MULTIPLIED_ROWS: usize = 6;
+/// Bytes that are fetched together.
+const LINE: usize = 64;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
@@ -123,7 +128,8 @@ impl Blocks {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn steps<F: Format>(&self, half: usize, step: usize) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
-        let [low, high] = self.0.map(|block| unsafe { F::steps(block, half, step) });
+        let (low, high) =
+            unsafe { (F::steps(self.0[0], half, step), F::steps(self.0[1], half, step)) };
         let mut steps = [_mm512_setzero_si512(); 4];
         for (joined, (low, high)) in steps.iter_mut().zip(low.into_iter().zip(high)) {
             *joined = join(low, high);
@@ -249,46 +255,52 @@ fn panels<F: Format>(
             let groups = pair_of(groups, group_bytes);
             panel.unpack::<F>(groups.map(|group| &group[block.clone()]));
         }
+        let mut ahead = Ahead::new::<F>(groups, group_bytes, block.start, num_rows);
         let mut at = 0;
         while at < num_rows {
             let (rows, sums) = (&rows[at..], &mut sums[at..]);
             at += match num_rows - at {
-                1 => multiply::<F, 1>(&panels, rows, sums),
-                2 | 3 => multiply::<F, 2>(&panels, rows, sums),
-                4 | 5 => multiply::<F, 4>(&panels, rows, sums),
-                // As many as leave room for their sums in the registers.
-                _ => multiply::<F, 6>(&panels, rows, sums),
+                1 => multiply::<F, 1>(&panels, rows, sums, &mut ahead),
+                2 | 3 => multiply::<F, 2>(&panels, rows, sums, &mut ahead),
+                4 | 5 => multiply::<F, 4>(&panels, rows, sums, &mut ahead),
+                _ => multiply::<F, MULTIPLIED_ROWS>(&panels, rows, sums, &mut ahead),
             };
         }
     }
 }
 
-/// Adds the products of the panels with the first `R` rows, and returns `R`.
+/// Adds the products of the panels with the first `R` rows, and returns `R`. Fetches a part of what
+/// is `ahead` beside each sub-block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply<F: Format, const R: usize>(
     panels: &[Panel; PANELS],
     rows: &[SuperRow],
     sums: &mut [[__m512; PANELS]],
+    ahead: &mut Ahead,
 ) -> usize {
     let rows: &[SuperRow; R] = rows.first_chunk().expect("there are R rows");
     let mut dots = [[_mm512_setzero_si512(); PANELS]; R];
     let parts = STEPS / steps_of_scale::<F>();
-    for scale in 0..SUB_BLOCKS * parts {
-        let mut products = [[_mm512_setzero_si512(); PANELS]; R];
-        for step in scale * steps_of_scale::<F>()..(scale + 1) * steps_of_scale::<F>() {
-            let weights = [panels[0].steps[step], panels[1].steps[step]];
-            for (products, row) in products.iter_mut().zip(rows) {
-                let x = broadcast(row.quants.as_chunks().0[step]);
-                for (products, weights) in products.iter_mut().zip(weights) {
-                    *products = _mm512_dpbusd_epi32(*products, weights, x);
+    for sub_block in 0..SUB_BLOCKS {
+        ahead.fetch();
+        for part in 0..parts {
+            let scale = parts * sub_block + part;
+            let mut products = [[_mm512_setzero_si512(); PANELS]; R];
+            for step in scale * steps_of_scale::<F>()..(scale + 1) * steps_of_scale::<F>() {
+                let weights = [panels[0].steps[step], panels[1].steps[step]];
+                for (products, row) in products.iter_mut().zip(rows) {
+                    let x = broadcast(row.quants.as_chunks().0[step]);
+                    for (products, weights) in products.iter_mut().zip(weights) {
+                        *products = _mm512_dpbusd_epi32(*products, weights, x);
+                    }
                 }
             }
-        }
-        for (dots, products) in dots.iter_mut().zip(products) {
-            for ((dot, products), panel) in dots.iter_mut().zip(products).zip(panels) {
-                let scaled = _mm512_mullo_epi32(products, panel.head.scales[scale]);
-                *dot = _mm512_add_epi32(*dot, scaled);
+            for (dots, products) in dots.iter_mut().zip(products) {
+                for ((dot, products), panel) in dots.iter_mut().zip(products).zip(panels) {
+                    let scaled = _mm512_mullo_epi32(products, panel.head.scales[scale]);
+                    *dot = _mm512_add_epi32(*dot, scaled);
+                }
             }
         }
     }
@@ -298,6 +310,57 @@ fn multiply<F: Format, const R: usize>(
         }
     }
     R
+}
+
+/// The blocks of which the panels are made next, fetched little by little while the present ones
+/// are multiplied: asked for all at once they would wait for one another, and the products for them.
+struct Ahead {
+    /// The block of the first group.
+    first: *const u8,
+    group_bytes: usize,
+    block_bytes: usize,
+    lines_at_once: usize,
+    group: usize,
+    offset: usize,
+}
+
+impl Ahead {
+    /// For the block behind the one at `start` of each group, or the first one of the groups behind
+    /// these. `num_rows` rows are multiplied meanwhile.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn new<F: Format>(groups: &[u8], group_bytes: usize, start: usize, num_rows: usize) -> Self {
+        let next = start + F::GROUP_BYTES;
+        let next = if next < group_bytes { next } else { groups.len() };
+        let num_lines = 2 * PANELS * F::GROUP_BYTES.div_ceil(LINE);
+        let num_fetches = num_rows.div_ceil(MULTIPLIED_ROWS) * SUB_BLOCKS;
+        Self {
+            first: groups.as_ptr().wrapping_add(next),
+            group_bytes,
+            block_bytes: F::GROUP_BYTES,
+            lines_at_once: num_lines.div_ceil(num_fetches),
+            group: 0,
+            offset: 0,
+        }
+    }
+
+    /// Fetches the next lines, until there are no more.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn fetch(&mut self) {
+        if self.group == 2 * PANELS {
+            return;
+        }
+        let from = self.first.wrapping_add(self.group * self.group_bytes + self.offset);
+        for line in 0..self.lines_at_once {
+            // An address past the end does no harm.
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(LINE * line).cast());
+        }
+        self.offset += LINE * self.lines_at_once;
+        if self.offset >= self.block_bytes {
+            (self.group, self.offset) = (self.group + 1, 0);
+        }
+    }
 }
 
 impl Panel {
