@@ -313,7 +313,8 @@ fn multiply<F: Format, const R: usize>(
 }
 
 /// The blocks of which the panels are made next, fetched little by little while the present ones
-/// are multiplied: asked for all at once they would wait for one another, and the products for them.
+/// are multiplied: asked for all at once they would wait for one another, and the products for
+/// them.
 struct Ahead {
     /// The block of the first group.
     first: *const u8,
