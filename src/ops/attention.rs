@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use kernels::{
-    AttendArgs, BLOCK_LEN, BlockFormat, Floats, KernelTable, KvShape, PARTITION, Partials, Slot,
-    UnpackArgs, merge_partials, partial_len,
+    AttendArgs, AttendRowsArgs, BLOCK_LEN, BlockFormat, Floats, KernelTable, KvShape, PARTITION,
+    Partials, Slot, UnpackArgs, merge_partials, partial_len, read_kv,
 };
 
 use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
@@ -203,11 +203,32 @@ struct Slab<'a> {
     first_item: usize,
 }
 
+/// Rows of a slab with one head and one partition, neighbouring items.
+struct Run {
+    rows: Range<usize>,
+    part: usize,
+    kv_head: usize,
+}
+
 impl Slab<'_> {
     fn num_items(&self, num_kv_heads: usize) -> usize {
         num_kv_heads * self.num_parts * self.rows.len()
     }
+
+    /// The items from `item` on that have its head and partition, at most `max`.
+    fn run(&self, item: usize, max: usize) -> Run {
+        let num_rows = self.rows.len();
+        let first = self.rows.start + item % num_rows;
+        Run {
+            rows: first..self.rows.end.min(first + max),
+            part: item / num_rows % self.num_parts,
+            kv_head: item / num_rows / self.num_parts,
+        }
+    }
 }
+
+/// From so many rows of a sequence on, keys and values are unpacked for all of them.
+const ROWS_TOGETHER: usize = 3;
 
 /// Elements of partial results that are kept between computing and merging them, 8 MiB. One row is
 /// computed whole even where it needs more.
@@ -293,83 +314,102 @@ impl<'a> CpuAttention<'a> {
             UNPACKED.with_borrow_mut(|unpacked| {
                 // What was kept of another step or layer is of no use.
                 unpacked.of = None;
-                for (item, partial) in (index * chunk_items..).zip(chunk.chunks_exact_mut(len)) {
+                let mut item = index * chunk_items;
+                let mut rest = chunk;
+                while !rest.is_empty() {
                     let slab = &slabs[slabs.partition_point(|slab| slab.first_item <= item) - 1];
-                    self.compute_item(slab, item - slab.first_item, unpacked, partial);
+                    let run = slab.run(item - slab.first_item, rest.len() / len);
+                    let (partials, behind) = rest.split_at_mut(run.rows.len() * len);
+                    (rest, item) = (behind, item + run.rows.len());
+                    self.compute_run(slab, run, unpacked, partials);
                 }
             });
         });
     }
 
-    fn compute_item(
+    /// Rows that do not reach the partition get nothing.
+    fn compute_run(
         &self,
         slab: &Slab<'_>,
-        item: usize,
+        run: Run,
         unpacked: &mut Unpacked,
-        partial: &mut [f32],
+        partials: &mut [f32],
     ) {
-        let num_rows = slab.rows.len();
-        let row = slab.rows.start + item % num_rows;
-        let part = item / num_rows % slab.num_parts;
-        let kv_head = item / num_rows / slab.num_parts;
-        let (start, context_end) = (part * PARTITION, slab.seq.context_end(row));
-        if start >= context_end {
-            return;
-        }
+        let (len, start) = (self.partial_len(), run.part * PARTITION);
+        let reaches = |row: &usize| slab.seq.context_end(*row) > start;
+        let Some(first_row) = run.rows.clone().find(reaches) else { return };
+        let partials = &mut partials[(first_row - run.rows.start) * len..];
         let num_queries = self.group * self.shape.head_dim;
-        let first_query = row * self.row_len + kv_head * num_queries;
-        let end = context_end.min(start + PARTITION);
-        let args = |keys, values| AttendArgs {
-            shape: self.shape,
-            keys,
-            values,
-            block_table: &slab.seq.block_table,
-            kv_head,
-            queries: &self.queries[first_query..first_query + num_queries],
-            num_heads: self.group,
-            start,
-            end,
-            scale: 1.0 / (self.shape.head_dim as f32).sqrt(),
-        };
+        let first_query = |row: usize| row * self.row_len + run.kv_head * num_queries;
+        let scale = 1.0 / (self.shape.head_dim as f32).sqrt();
+        let num_rows = run.rows.end - first_row;
         match self.kv {
-            Kv::Floats { keys, values } => self.table.attend(&args(keys, values), partial),
-            Kv::Q8_0 { keys, values } => {
-                if unpacked.of != Some((slab.first_item, part, kv_head)) {
-                    let last = slab.seq.context_end(slab.rows.end - 1).min(start + PARTITION);
-                    self.unpack(keys, (slab, kv_head, start..last), &mut unpacked.keys);
-                    self.unpack(values, (slab, kv_head, start..last), &mut unpacked.values);
-                    unpacked.of = Some((slab.first_item, part, kv_head));
+            Kv::Floats { keys, values } if num_rows < ROWS_TOGETHER => {
+                for (row, partial) in (first_row..).zip(partials.chunks_exact_mut(len)) {
+                    let args = AttendArgs {
+                        shape: self.shape,
+                        keys,
+                        values,
+                        block_table: &slab.seq.block_table,
+                        kv_head: run.kv_head,
+                        queries: &self.queries[first_query(row)..][..num_queries],
+                        num_heads: self.group,
+                        start,
+                        end: slab.seq.context_end(row).min(start + PARTITION),
+                        scale,
+                    };
+                    self.table.attend(&args, partial);
                 }
-                let (keys, values) = (Floats::F32(&unpacked.keys), Floats::F32(&unpacked.values));
-                let part = self.partition_shape();
-                let whole = AttendArgs { shape: part, block_table: &[0], ..args(keys, values) };
-                let part = AttendArgs { kv_head: 0, start: 0, end: end - start, ..whole };
-                self.table.attend(&part, partial);
+            }
+            _ => {
+                self.unpack(slab, &run, unpacked);
+                let args = AttendRowsArgs {
+                    head_dim: self.shape.head_dim,
+                    keys: &unpacked.keys,
+                    values: &unpacked.values,
+                    queries: &self.queries[first_query(first_row)..],
+                    row_len: self.row_len,
+                    num_rows,
+                    num_heads: self.group,
+                    first_end: (slab.seq.context_end(first_row) - start).min(PARTITION),
+                    scale,
+                };
+                self.table.attend_rows(&args, partials);
             }
         }
     }
 
-    fn unpack(
-        &self,
-        cache: &[u8],
-        (slab, kv_head, positions): (&Slab<'_>, usize, Range<usize>),
-        out: &mut Vec<f32>,
-    ) {
-        out.resize(self.partition_shape().num_elements(), 0.0);
-        let args = UnpackArgs {
-            shape: self.shape,
-            cache,
-            block_table: &slab.seq.block_table,
-            kv_head,
-            start: positions.start,
-            end: positions.end,
-        };
-        self.table.unpack_q8_0(&args, out);
-    }
-
-    /// A partition that was unpacked is one block of one head.
-    fn partition_shape(&self) -> KvShape {
-        KvShape { num_blocks: 1, num_kv_heads: 1, block_size: PARTITION, ..self.shape }
+    /// Unpacks what any row of the slab attends to of a partition, if it is not there already.
+    fn unpack(&self, slab: &Slab<'_>, run: &Run, unpacked: &mut Unpacked) {
+        let of = Some((slab.first_item, run.part, run.kv_head));
+        if unpacked.of == of {
+            return;
+        }
+        let start = run.part * PARTITION;
+        let end = slab.seq.context_end(slab.rows.end - 1).min(start + PARTITION);
+        let (shape, table) = (&self.shape, &slab.seq.block_table);
+        for out in [&mut unpacked.keys, &mut unpacked.values] {
+            out.resize(PARTITION * shape.head_dim, 0.0);
+        }
+        match self.kv {
+            Kv::Floats { keys, values } => {
+                read_kv(shape, keys, table, run.kv_head, start..end, &mut unpacked.keys);
+                read_kv(shape, values, table, run.kv_head, start..end, &mut unpacked.values);
+            }
+            Kv::Q8_0 { keys, values } => {
+                let args = |cache| UnpackArgs {
+                    shape: *shape,
+                    cache,
+                    block_table: table,
+                    kv_head: run.kv_head,
+                    start,
+                    end,
+                };
+                self.table.unpack_q8_0(&args(keys), &mut unpacked.keys);
+                self.table.unpack_q8_0(&args(values), &mut unpacked.values);
+            }
+        }
+        unpacked.of = of;
     }
 
     fn merge(&self, slabs: &[Slab<'_>], partials: &[f32], out: &mut [f32]) {

@@ -93,6 +93,59 @@ impl AttendArgs<'_> {
     }
 }
 
+/// Some rows of one sequence that follow one another, and one partition of their context as floats.
+#[derive(Debug, Clone, Copy)]
+pub struct AttendRowsArgs<'a> {
+    pub head_dim: usize,
+    /// `[PARTITION, head_dim]`; positions that no row attends to may hold anything.
+    pub keys: &'a [f32],
+    pub values: &'a [f32],
+    /// Row `r`'s query heads that share a KV head, `[num_heads, head_dim]`, begin at `r * row_len`.
+    pub queries: &'a [f32],
+    pub row_len: usize,
+    pub num_rows: usize,
+    pub num_heads: usize,
+    /// Positions that the first row attends to, 1 to [`PARTITION`]. Each row attends to one more
+    /// than the row before it, until it is all.
+    pub first_end: usize,
+    /// What scores are multiplied by: `1 / sqrt(head_dim)`.
+    pub scale: f32,
+}
+
+impl<'a> AttendRowsArgs<'a> {
+    pub(crate) fn check(&self) {
+        assert!(self.head_dim.is_multiple_of(8) && self.head_dim <= HEAD_DIM_MAX);
+        assert!(self.head_dim > 0 && self.num_heads > 0 && self.num_rows > 0);
+        assert_eq!(self.keys.len(), PARTITION * self.head_dim);
+        assert_eq!(self.values.len(), PARTITION * self.head_dim);
+        let last = (self.num_rows - 1).checked_mul(self.row_len).expect("rows are in memory");
+        assert!(self.queries.len() >= last + self.num_heads * self.head_dim);
+        assert!((1..=PARTITION).contains(&self.first_end));
+    }
+
+    /// One past the last position that a row attends to.
+    pub(crate) fn end(&self, row: usize) -> usize {
+        PARTITION.min(self.first_end + row)
+    }
+
+    /// One row alone, as a kernel for one row takes it.
+    pub(crate) fn row(&self, row: usize) -> AttendArgs<'a> {
+        let (head_dim, first) = (self.head_dim, row * self.row_len);
+        AttendArgs {
+            shape: KvShape { num_blocks: 1, num_kv_heads: 1, block_size: PARTITION, head_dim },
+            keys: Floats::F32(self.keys),
+            values: Floats::F32(self.values),
+            block_table: &[0],
+            kv_head: 0,
+            queries: &self.queries[first..first + self.num_heads * head_dim],
+            num_heads: self.num_heads,
+            start: 0,
+            end: self.end(row),
+            scale: self.scale,
+        }
+    }
+}
+
 /// Elements of one part's result: `[num_heads, head_dim]` weighted values, then `num_heads`
 /// maxima, then `num_heads` sums.
 pub fn partial_len(num_heads: usize, head_dim: usize) -> usize {

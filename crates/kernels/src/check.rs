@@ -5,7 +5,7 @@
 
 use half::{bf16, f16};
 
-use crate::attention::{AttendArgs, partial_len};
+use crate::attention::{AttendArgs, AttendRowsArgs, PARTITION, partial_len};
 use crate::columns::Columns;
 use crate::floats::Floats;
 use crate::kv::KvShape;
@@ -52,7 +52,31 @@ pub(crate) fn agree(a: &KernelTable, b: &KernelTable) -> bool {
             }))
         })
     });
-    supers && blocks && in_floats(a, b, &mut random)
+    supers && blocks && in_floats(a, b, &mut random) && of_rows(a, b, &mut random)
+}
+
+/// Whether attention of several rows, more than a vector has lanes, is the same.
+fn of_rows(a: &KernelTable, b: &KernelTable, random: &mut Random) -> bool {
+    const HEAD_DIM: usize = 56;
+    let (num_rows, num_heads) = (4, 5);
+    let (keys, values) = (random.floats(PARTITION * HEAD_DIM), random.floats(PARTITION * HEAD_DIM));
+    let queries = random.floats(num_rows * num_heads * HEAD_DIM);
+    let args = AttendRowsArgs {
+        head_dim: HEAD_DIM,
+        keys: &keys,
+        values: &values,
+        queries: &queries,
+        row_len: num_heads * HEAD_DIM,
+        num_rows,
+        num_heads,
+        first_end: 19,
+        scale: 0.125,
+    };
+    same([a, b].map(|table| {
+        let mut partials = vec![0.0; num_rows * partial_len(num_heads, HEAD_DIM)];
+        table.attend_rows(&args, &mut partials);
+        partials
+    }))
 }
 
 /// Whether products with weights in floats, and attention over them, are the same.
@@ -162,6 +186,7 @@ mod tests {
         let copy = || KernelTable {
             name: "copy",
             attend: avx2::attend,
+            attend_rows: None,
             unpack_q8_0: avx2::unpack_q8_0,
             pack_group: avx2::pack_group,
             linear: avx2::linear,

@@ -44,6 +44,15 @@ impl<'a> Floats<'a> {
         }
     }
 
+    /// Loads as many elements as `out` has, from element `start` on.
+    pub(crate) fn load(&self, start: usize, out: &mut [f32]) {
+        match self.slice(start..start + out.len()) {
+            Self::F32(values) => out.copy_from_slice(values),
+            Self::F16(values) => values.convert_to_f32_slice(out),
+            Self::Bf16(values) => values.convert_to_f32_slice(out),
+        }
+    }
+
     /// Views native-endian bytes as `f32`. `None` if they are misaligned or not a whole number.
     pub fn f32_from_bytes(bytes: &'a [u8]) -> Option<Self> {
         // SAFETY: every bit pattern is a valid f32.

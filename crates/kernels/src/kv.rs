@@ -1,6 +1,8 @@
 //! The paged KV cache's layout, and writing to it.
 
-use crate::floats::FloatsMut;
+use std::ops::Range;
+
+use crate::floats::{Floats, FloatsMut};
 
 /// Shape of one layer's keys or values: `[num_blocks, num_kv_heads, block_size, head_dim]`,
 /// contiguous. Position `p` of a sequence lies in block `block_table[p / block_size]` at offset
@@ -56,5 +58,31 @@ pub fn write_kv(shape: &KvShape, cache: &mut FloatsMut<'_>, rows: &[f32], slots:
     assert_eq!(cache.len(), shape.num_elements(), "cache does not have its shape");
     for (values, first) in shape.heads(rows, slots) {
         cache.store(first, values);
+    }
+}
+
+/// Reads keys or values of one head and some positions of a context, one after the other.
+/// `block_table[p / block_size]` holds position `p`.
+///
+/// Panics if a block is outside the cache or a length does not fit `shape`.
+pub fn read_kv(
+    shape: &KvShape,
+    cache: Floats<'_>,
+    block_table: &[u32],
+    kv_head: usize,
+    positions: Range<usize>,
+    out: &mut [f32],
+) {
+    assert_eq!(cache.len(), shape.num_elements(), "cache does not have its shape");
+    assert!(kv_head < shape.num_kv_heads);
+    let mut rest = &mut out[..positions.len() * shape.head_dim];
+    let mut position = positions.start;
+    while position < positions.end {
+        let (block, offset) = (position / shape.block_size, position % shape.block_size);
+        let len = (shape.block_size - offset).min(positions.end - position);
+        assert!((block_table[block] as usize) < shape.num_blocks, "a block outside the cache");
+        let (run, behind) = rest.split_at_mut(len * shape.head_dim);
+        cache.load(shape.element(block_table[block], kv_head, offset), run);
+        (rest, position) = (behind, position + len);
     }
 }

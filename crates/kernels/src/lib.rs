@@ -28,10 +28,10 @@ mod scalar;
 mod super_blocks;
 mod table;
 
-pub use attention::{AttendArgs, PARTITION, Partials, merge_partials, partial_len};
+pub use attention::{AttendArgs, AttendRowsArgs, PARTITION, Partials, merge_partials, partial_len};
 pub use columns::Columns;
 pub use floats::{Floats, FloatsMut};
-pub use kv::{KvShape, Slot, write_kv};
+pub use kv::{KvShape, Slot, read_kv, write_kv};
 pub use kv_q8_0::{UnpackArgs, write_kv_q8_0};
 pub use linear::LinearArgs;
 pub use packed::{GROUP, PackedFormat};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use crate::attention::{AttendArgs, PARTITION, partial_len};
+use crate::attention::{AttendArgs, AttendRowsArgs, PARTITION, partial_len};
 use crate::columns::Columns;
 use crate::kv_q8_0::UnpackArgs;
 use crate::linear::LinearArgs;
@@ -21,6 +21,8 @@ use crate::super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow};
 pub struct KernelTable {
     pub(crate) name: &'static str,
     pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
+    /// `None` where rows are computed one by one.
+    pub(crate) attend_rows: Option<unsafe fn(&AttendRowsArgs<'_>, &mut [f32])>,
     pub(crate) unpack_q8_0: unsafe fn(&UnpackArgs<'_>, &mut [f32]),
     pub(crate) pack_group: unsafe fn(PackedFormat, &[u8], usize, &mut [u8]),
     pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut Columns<'_>),
@@ -36,6 +38,7 @@ pub struct KernelTable {
 static SCALAR: KernelTable = KernelTable {
     name: "scalar",
     attend: scalar::attend,
+    attend_rows: None,
     unpack_q8_0: crate::kv_q8_0::unpack,
     pack_group: PackedFormat::pack_group,
     linear: scalar::linear,
@@ -52,6 +55,7 @@ static SCALAR: KernelTable = KernelTable {
 static AVX2: KernelTable = KernelTable {
     name: "avx2",
     attend: crate::avx2::attend,
+    attend_rows: None,
     unpack_q8_0: crate::avx2::unpack_q8_0,
     pack_group: crate::avx2::pack_group,
     linear: crate::avx2::linear,
@@ -70,6 +74,7 @@ static AVX2: KernelTable = KernelTable {
 static AVX512: KernelTable = KernelTable {
     name: "avx512",
     attend: crate::avx512::attend,
+    attend_rows: Some(crate::avx512::attend_rows),
     unpack_q8_0: crate::avx2::unpack_q8_0,
     pack_group: crate::avx2::pack_group,
     linear: crate::avx512::linear,
@@ -152,6 +157,23 @@ impl KernelTable {
             // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
             unsafe { (self.attend)(args, scores, partial) }
         });
+    }
+
+    /// Attention of several rows over one partition, each row with the bits that [`Self::attend`]
+    /// gives it alone. `partials` has [`partial_len`] elements for each row and is overwritten.
+    ///
+    /// Panics if the arguments do not fit each other.
+    pub fn attend_rows(&self, args: &AttendRowsArgs<'_>, partials: &mut [f32]) {
+        args.check();
+        let len = partial_len(args.num_heads, args.head_dim);
+        assert_eq!(partials.len(), args.num_rows * len);
+        if let Some(attend_rows) = self.attend_rows {
+            // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
+            return unsafe { attend_rows(args, partials) };
+        }
+        for (row, partial) in partials.chunks_exact_mut(len).enumerate() {
+            self.attend(&args.row(row), partial);
+        }
     }
 
     /// Keys or values of a part of a context as floats, `[end - start, head_dim]`.

@@ -4,8 +4,9 @@ mod inputs;
 
 use half::{bf16, f16};
 use kernels::{
-    AttendArgs, Columns, Floats, FloatsMut, KernelTable, KvShape, LinearArgs, PARTITION, Partials,
-    RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows, merge_partials, partial_len, write_kv,
+    AttendArgs, AttendRowsArgs, Columns, Floats, FloatsMut, KernelTable, KvShape, LinearArgs,
+    PARTITION, Partials, RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows, merge_partials,
+    partial_len, read_kv, write_kv,
 };
 
 use inputs::{Random, bits, tables};
@@ -250,6 +251,76 @@ fn attention_survives_extreme_scores_and_shows_nan() {
         context.keys[5] = f32::NAN;
         let found = context.paged(0, 16, &block_table).attend(table, 0, &query, 20);
         assert!(found.iter().all(|value| value.is_nan()), "{}", table.name());
+    }
+}
+
+/// Rows together, with a NaN in every key and value that none of them attends to and in one that
+/// only the last one does.
+#[test]
+fn attention_of_rows_has_the_bits_of_each_alone() {
+    let mut random = Random(8);
+    for table in tables() {
+        for round in 0..120 {
+            let head_dim = [8, 24, 64, 80, 128, 256][round % 6];
+            let (num_rows, num_heads) = (1 + random.below(20), 1 + random.below(9));
+            let first_end = match round % 4 {
+                0 => 1 + random.below(PARTITION),
+                1 => 1 + random.below(20),
+                2 => PARTITION - random.below(num_rows),
+                _ => PARTITION,
+            };
+            let end = PARTITION.min(first_end + num_rows - 1);
+            let row_len = num_heads * head_dim + 8;
+            let queries = random.floats(num_rows * row_len);
+            let context = Context::random(&mut random, end, 1, head_dim);
+            let mut paged = context.paged(1, 16, &(0..16).rev().collect::<Vec<_>>());
+            if num_rows > 1 && end < PARTITION {
+                let Storage::F16(values) = &mut paged.values else { unreachable!() };
+                let block = paged.block_table[(end - 1) / 16] as usize;
+                values[(block * 16 + (end - 1) % 16) * head_dim] = f16::NAN;
+            }
+            let whole = |cache: &Storage| {
+                let mut out = vec![f32::NAN; PARTITION * head_dim];
+                read_kv(&paged.shape, cache.view(), &paged.block_table, 0, 0..end, &mut out);
+                out
+            };
+            let (keys, values) = (whole(&paged.keys), whole(&paged.values));
+            let scale = 1.0 / (head_dim as f32).sqrt();
+            let args = AttendRowsArgs {
+                head_dim,
+                keys: &keys,
+                values: &values,
+                queries: &queries,
+                row_len,
+                num_rows,
+                num_heads,
+                first_end,
+                scale,
+            };
+            let len = partial_len(num_heads, head_dim);
+            let mut together = vec![f32::NAN; num_rows * len];
+            table.attend_rows(&args, &mut together);
+            for (row, together) in together.chunks_exact(len).enumerate() {
+                let args = AttendArgs {
+                    shape: paged.shape,
+                    keys: paged.keys.view(),
+                    values: paged.values.view(),
+                    block_table: &paged.block_table,
+                    kv_head: 0,
+                    queries: &queries[row * row_len..][..num_heads * head_dim],
+                    num_heads,
+                    start: 0,
+                    end: PARTITION.min(first_end + row),
+                    scale,
+                };
+                let mut alone = vec![f32::NAN; len];
+                table.attend(&args, &mut alone);
+                let what = format!("{}: round {round}, row {row}", table.name());
+                assert_eq!(bits(together), bits(&alone), "{what}");
+                let is_last = row + 1 == num_rows;
+                assert!(is_last || together.iter().all(|x| x.is_finite()), "{what}");
+            }
+        }
     }
 }
 

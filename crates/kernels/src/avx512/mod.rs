@@ -6,6 +6,7 @@
 //! is no use of the instructions for bf16, which would round the activations as well.
 
 mod attention;
+mod attention_rows;
 mod linear;
 mod quantized;
 mod super_blocks;
@@ -18,6 +19,7 @@ use crate::avx2::{Load, prefetch_ahead};
 use crate::packed::GROUP;
 
 pub(crate) use attention::attend;
+pub(crate) use attention_rows::attend_rows;
 pub(crate) use linear::linear;
 pub(crate) use quantized::quantized_linear;
 pub(crate) use super_blocks::super_linear;
