@@ -60,6 +60,12 @@ pub struct RowBlock {
     pub(crate) taken: [i16; 2],
 }
 
+impl RowBlock {
+    pub(crate) fn not_finite() -> Self {
+        Self { scale: f32::NAN, scaled_sum: f32::NAN, ..Self::default() }
+    }
+}
+
 /// Some rows of a weight matrix `[n, k]` and all rows of activations.
 #[derive(Debug, Clone, Copy)]
 pub struct QuantizedLinearArgs<'a> {
@@ -100,7 +106,7 @@ fn quantize(elements: &[f32; BLOCK_LEN]) -> RowBlock {
     let largest = elements.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
     let largest = f32::from_bits(largest);
     if !largest.is_finite() {
-        return RowBlock { scale: f32::NAN, scaled_sum: f32::NAN, ..RowBlock::default() };
+        return RowBlock::not_finite();
     }
     let scale = largest / 127.0;
     let half_scale = round_to_half(scale);

@@ -114,18 +114,27 @@ pub(crate) fn quantize_super_rows(rows: &[f32], k: usize, out: &mut [SuperRow]) 
     }
 }
 
+/// What elements are multiplied by to be rounded, given the largest magnitude; if that is zero or
+/// not finite, the block as it is.
+#[inline(always)]
+pub(crate) fn inverse_scale(largest: f32) -> Result<f32, SuperRow> {
+    let inverse = 127.0 / largest;
+    if largest.is_finite() && inverse.is_finite() {
+        return Ok(inverse);
+    }
+    let scale = if largest.is_finite() { 0.0 } else { f32::NAN };
+    Err(SuperRow { scale, ..SuperRow::default() })
+}
+
 #[inline(always)]
 fn quantize(elements: &[f32; SUPER_LEN], out: &mut SuperRow) {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the integer in the low bits.
     // As integers, magnitudes compare alike, and NaN is the largest.
     let largest = elements.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
-    let largest = f32::from_bits(largest);
-    let inverse = 127.0 / largest;
-    if !largest.is_finite() || !inverse.is_finite() {
-        *out = SuperRow::default();
-        out.scale = if largest.is_finite() { 0.0 } else { f32::NAN };
-        return;
-    }
+    let inverse = match inverse_scale(f32::from_bits(largest)) {
+        Ok(inverse) => inverse,
+        Err(row) => return *out = row,
+    };
     // One plain loop each, because together they would not be compiled to vectors.
     let mut integers = [0; SUPER_LEN];
     for (integer, x) in integers.iter_mut().zip(elements) {

@@ -7,6 +7,7 @@ pub(crate) mod attention;
 mod linear;
 mod pack;
 pub(crate) mod quantized;
+mod rounding;
 pub(crate) mod super_blocks;
 mod words;
 
@@ -20,8 +21,9 @@ use crate::row::{self, RmsNormArgs, RopeArgs};
 pub(crate) use attention::attend;
 pub(crate) use linear::linear;
 pub(crate) use pack::pack_group;
-pub(crate) use quantized::{quantize_rows, quantized_linear};
-pub(crate) use super_blocks::{quantize_super_rows, super_linear};
+pub(crate) use quantized::quantized_linear;
+pub(crate) use rounding::{quantize_rows, quantize_super_rows};
+pub(crate) use super_blocks::super_linear;
 pub(crate) use words::{prefetch_ahead, prefetch_elements};
 
 /// The reference, compiled for this instruction set.

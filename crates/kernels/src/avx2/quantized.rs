@@ -21,11 +21,6 @@ pub(crate) const STEPS: usize = BLOCK_LEN / 4;
 const FEW_ROWS: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn quantize_rows(rows: &[f32], k: usize, out: &mut [RowBlock]) {
-    crate::quantized::quantize_rows(rows, k, out);
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
     match args.format {
         BlockFormat::Q4_0 => linear_of::<Q4_0>(args, out),

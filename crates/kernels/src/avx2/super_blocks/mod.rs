@@ -35,11 +35,6 @@ const PART_ROWS: usize = 32;
 const NEAR_ROWS: usize = 8;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn quantize_super_rows(rows: &[f32], k: usize, out: &mut [SuperRow]) {
-    crate::super_blocks::quantize_super_rows(rows, k, out);
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
     match args.format {
         SuperFormat::Q2K => linear_of::<Q2K>(args, out),
