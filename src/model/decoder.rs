@@ -282,7 +282,7 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Rows, step: &Step<'_>) -> OpResult<Rows> {
-        step.linear(&self.down, &step.gated(&self.gate, &self.up, x)?)
+        step.feed_forward(&self.gate, &self.up, &self.down, x)
     }
 }
 

@@ -94,17 +94,18 @@ impl Linear {
         Ok(outputs.try_into().expect("one for each layer"))
     }
 
-    /// `silu(gate x) * (up x)`, in one operation where it can be.
-    pub fn gated(gate: &Self, up: &Self, x: &Tensor) -> Result<Tensor> {
+    /// `down (silu(gate x) * (up x))`, in one operation where it can be.
+    pub fn feed_forward(gate: &Self, up: &Self, down: &Self, x: &Tensor) -> Result<Tensor> {
         if let (
             Self { matrix: Matrix::Packed(gate), bias: None },
             Self { matrix: Matrix::Packed(up), bias: None },
-        ) = (gate, up)
+            Self { matrix: Matrix::Packed(inner), .. },
+        ) = (gate, up, down)
         {
-            return Packed::gated_products(gate, up, x);
+            return down.add_bias(Packed::feed_forward(gate, up, inner, x)?);
         }
         let [gate, up] = Self::forward_all([gate, up], x)?;
-        silu_mul(&gate, &up)
+        down.forward(&silu_mul(&gate, &up)?)
     }
 
     fn add_bias(&self, y: Tensor) -> Result<Tensor> {
@@ -239,26 +240,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gated_products_have_the_bits_of_products_and_gates_one_after_the_other() {
-        let (n, k, num_rows) = (77, 256, ROW_TILE + 5);
+    fn a_feed_forward_network_has_the_bits_of_its_operations_one_after_the_other() {
+        let (n, k, num_rows) = (288, 256, ROW_TILE + 5);
         let of = |len: usize, step: usize| -> Vec<f32> {
             (0..len).map(|i| ((i * step) % 1009) as f32 / 504.0 - 1.0).collect()
         };
-        let layer = |step: usize, n: usize, dtype: GgmlDType| {
+        let layer = |step: usize, (n, k): (usize, usize), dtype: GgmlDType| {
             let weight = Tensor::from_vec(of(n * k, step), (n, k), &Device::Cpu).unwrap();
             let weight = Weight::new(QTensor::quantize(&weight, dtype).unwrap()).unwrap();
-            Linear::new(&weight, None).unwrap()
+            let bias = Tensor::from_vec(of(n, 7), n, &Device::Cpu).unwrap();
+            Linear::new(&weight, (k == 288).then_some(bias)).unwrap()
         };
-        let x = Tensor::from_vec(of(num_rows * k, 577), (num_rows, k), &Device::Cpu).unwrap();
+        let down = layer(359, (77, n), GgmlDType::Q8_0);
+        let inputs = |num_rows: usize| {
+            Tensor::from_vec(of(num_rows * k, 577), (num_rows, k), &Device::Cpu).unwrap()
+        };
         for (first, second) in [(GgmlDType::Q4K, GgmlDType::Q6K), (GgmlDType::Q4_1, GgmlDType::Q5K)]
         {
-            let (gate, up) = (layer(331, n, first), layer(353, n, second));
-            let apart = silu_mul(&gate.forward(&x).unwrap(), &up.forward(&x).unwrap()).unwrap();
-            let together = Linear::gated(&gate, &up, &x).unwrap();
-            assert_eq!(together.to_vec2::<f32>().unwrap(), apart.to_vec2::<f32>().unwrap());
+            let (gate, up) = (layer(331, (n, k), first), layer(353, (n, k), second));
+            // What is kept between them must not show: of many rows and then of few.
+            for num_rows in [num_rows, 1, 3] {
+                let x = inputs(num_rows);
+                let apart = silu_mul(&gate.forward(&x).unwrap(), &up.forward(&x).unwrap()).unwrap();
+                let apart = down.forward(&apart).unwrap().to_vec2::<f32>().unwrap();
+                let together = Linear::feed_forward(&gate, &up, &down, &x).unwrap();
+                assert_eq!(together.to_vec2::<f32>().unwrap(), apart);
+            }
         }
-        let (gate, up) = (layer(331, n, GgmlDType::Q4K), layer(353, n + 8, GgmlDType::Q4K));
-        assert!(Linear::gated(&gate, &up, &x).is_err());
+        let gate = layer(331, (n, k), GgmlDType::Q4K);
+        let wider = layer(353, (n + 8, k), GgmlDType::Q4K);
+        let x = inputs(2);
+        assert!(Linear::feed_forward(&gate, &wider, &down, &x).is_err());
+        assert!(Linear::feed_forward(&wider, &wider, &down, &x).is_err());
     }
 
     /// Large enough for several chunks of weights and tiles of rows, none of them whole.

@@ -20,22 +20,26 @@ impl Packed {
         matrices: [&Self; N],
         x: &Tensor,
     ) -> Result<[Tensor; N]> {
-        let (num_rows, k) = x.dims2()?;
+        let (_, k) = x.dims2()?;
         if let Some(matrix) = matrices.iter().find(|matrix| matrix.k != k) {
             bail!("rows of {k} do not fit weights of {}", matrix.k)
         }
         let (storage, layout) = x.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("packed weights are on the CPU") };
-        let x = f32_slice(storage, layout)?;
-        let rows = timed(|| "rounding to 8 bits", || Rounded::new(x, k, &matrices));
-        let products = timed(
-            || name_of(&matrices),
-            || {
+        Self::products_of(matrices, f32_slice(storage, layout)?)
+    }
+
+    fn products_of<const N: usize>(matrices: [&Self; N], x: &[f32]) -> Result<[Tensor; N]> {
+        let k = matrices[0].k;
+        let num_rows = x.len() / k;
+        let products = Rounded::with(x, k, &matrices, |rows| {
+            let multiply = || {
                 let mut products = matrices.map(|matrix| vec![0f32; num_rows * matrix.n]);
                 rows.multiply(matrices, &mut products);
                 products
-            },
-        );
+            };
+            timed(|| name_of(&matrices), multiply)
+        });
         let mut tensors = Vec::with_capacity(N);
         for (matrix, products) in matrices.iter().zip(products) {
             tensors.push(Tensor::from_vec(products, (num_rows, matrix.n), &Device::Cpu)?);
@@ -43,20 +47,29 @@ impl Packed {
         Ok(tensors.try_into().expect("one for each matrix"))
     }
 
-    /// `silu(gate x) * (up x)` for the rows of `x`, `[num_rows, k]`. Both products of a chunk of
-    /// columns are multiplied while they are in a near cache, and neither is ever whole in memory.
-    pub(super) fn gated_products(gate: &Self, up: &Self, x: &Tensor) -> Result<Tensor> {
+    /// `down (silu(gate x) * (up x))` for the rows of `x`, `[num_rows, k]`. Both products of a
+    /// chunk of columns are multiplied while they are in a near cache, and what `down` reads lies
+    /// where that of the layer before did: fresh memory for it would have to be cleared first.
+    pub(super) fn feed_forward(gate: &Self, up: &Self, down: &Self, x: &Tensor) -> Result<Tensor> {
         let (num_rows, k) = x.dims2()?;
         if gate.k != k || up.k != k || gate.n != up.n {
             bail!("rows of {k} do not fit gates [{}, {}] of [{}, {}]", gate.n, gate.k, up.n, up.k)
         }
+        if down.k != gate.n {
+            bail!("rows of {} do not fit weights of {}", gate.n, down.k)
+        }
         let (storage, layout) = x.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("packed weights are on the CPU") };
         let x = f32_slice(storage, layout)?;
-        let rows = timed(|| "rounding to 8 bits", || Rounded::new(x, k, &[gate, up]));
-        let name = || format!("{}, gated", name_of(&[gate, up]));
-        let product = timed(name, || rows.multiply_gated(gate, up, num_rows));
-        Tensor::from_vec(product, (num_rows, gate.n), &Device::Cpu)
+        INNER.with_borrow_mut(|inner| {
+            let inner = first(inner, num_rows * gate.n, 0.0);
+            let name = || format!("{}, gated", name_of(&[gate, up]));
+            Rounded::with(x, k, &[gate, up], |rows| {
+                timed(name, || rows.multiply_gated(gate, up, inner));
+            });
+            let [y] = Self::products_of([down], inner)?;
+            Ok(y)
+        })
     }
 }
 
@@ -66,32 +79,44 @@ const GATED_LEN: usize = 32 * 1024;
 thread_local! {
     /// Two chunks of columns: making them anew for each would cost as much as few rows do.
     static GATED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    /// What is between the layers of a feed-forward network.
+    static INNER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static ROUNDED: RefCell<(Vec<RowBlock>, Vec<SuperRow>)> =
+        const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// The first `len` elements of memory that is kept, whatever they are.
+fn first<T: Clone>(kept: &mut Vec<T>, len: usize, filler: T) -> &mut [T] {
+    if kept.len() < len {
+        kept.resize(len, filler);
+    }
+    &mut kept[..len]
 }
 
 /// Activations as the matrices' formats want them; what none wants is empty.
-struct Rounded {
-    blocks: Vec<RowBlock>,
-    supers: Vec<SuperRow>,
+struct Rounded<'a> {
+    blocks: &'a [RowBlock],
+    supers: &'a [SuperRow],
 }
 
-impl Rounded {
-    fn new(x: &[f32], k: usize, matrices: &[&Packed]) -> Self {
-        let table = KernelTable::detect();
+impl Rounded<'_> {
+    /// Rounds the rows of `x` for `multiply`.
+    fn with<T>(
+        x: &[f32],
+        k: usize,
+        matrices: &[&Packed],
+        multiply: impl FnOnce(&Rounded<'_>) -> T,
+    ) -> T {
         let count = |block_len: usize| {
             let is_wanted = matrices.iter().any(|matrix| matrix.format.block_len() == block_len);
             if is_wanted { x.len() / block_len } else { 0 }
         };
-        let mut blocks = vec![RowBlock::default(); count(BLOCK_LEN)];
-        for_each_chunk(&mut blocks, ROW_TILE * k / BLOCK_LEN, |tile, rows| {
-            let start = tile * ROW_TILE * k;
-            table.quantize_rows(&x[start..start + rows.len() * BLOCK_LEN], k, rows);
-        });
-        let mut supers = vec![SuperRow::default(); count(SUPER_LEN)];
-        for_each_chunk(&mut supers, ROW_TILE * k / SUPER_LEN, |tile, rows| {
-            let start = tile * ROW_TILE * k;
-            table.quantize_super_rows(&x[start..start + rows.len() * SUPER_LEN], k, rows);
-        });
-        Self { blocks, supers }
+        ROUNDED.with_borrow_mut(|(blocks, supers)| {
+            let blocks = first(blocks, count(BLOCK_LEN), RowBlock::default());
+            let supers = first(supers, count(SUPER_LEN), SuperRow::default());
+            timed(|| "rounding to 8 bits", || round(x, k, blocks, supers));
+            multiply(&Rounded { blocks, supers })
+        })
     }
 
     /// Products of the rows with several matrices, `[num_rows, n]` each.
@@ -106,12 +131,12 @@ impl Rounded {
         });
     }
 
-    fn multiply_gated(&self, gate: &Packed, up: &Packed, num_rows: usize) -> Vec<f32> {
-        let mut products = vec![0f32; num_rows * gate.n];
+    fn multiply_gated(&self, gate: &Packed, up: &Packed, products: &mut [f32]) {
+        let num_rows = products.len() / gate.n;
         let near = (GATED_LEN / num_rows.max(1)).max(1).next_multiple_of(PANEL);
         let width = weights_per_chunk(gate).min(weights_per_chunk(up)).min(near);
         let table = KernelTable::detect();
-        let columns = Columns::split(&mut products, gate.n, width).enumerate();
+        let columns = Columns::split(products, gate.n, width).enumerate();
         for_each(columns, |(index, mut out)| {
             let width_here = out.width();
             GATED.with_borrow_mut(|chunks| {
@@ -127,7 +152,6 @@ impl Rounded {
                 }
             });
         });
-        products
     }
 
     /// Products of the rows with the weight rows from `first` on.
@@ -136,15 +160,27 @@ impl Rounded {
         let weights = matrix.groups(first, columns.width());
         match matrix.format {
             PackedFormat::Blocks(format) => {
-                let args = QuantizedLinearArgs { format, weights, rows: &self.blocks, k: matrix.k };
+                let args = QuantizedLinearArgs { format, weights, rows: self.blocks, k: matrix.k };
                 table.quantized_linear(&args, columns);
             }
             PackedFormat::Supers(format) => {
-                let args = SuperLinearArgs { format, weights, rows: &self.supers, k: matrix.k };
+                let args = SuperLinearArgs { format, weights, rows: self.supers, k: matrix.k };
                 table.super_linear(&args, columns);
             }
         }
     }
+}
+
+fn round(x: &[f32], k: usize, blocks: &mut [RowBlock], supers: &mut [SuperRow]) {
+    let table = KernelTable::detect();
+    for_each_chunk(blocks, ROW_TILE * k / BLOCK_LEN, |tile, rows| {
+        let start = tile * ROW_TILE * k;
+        table.quantize_rows(&x[start..start + rows.len() * BLOCK_LEN], k, rows);
+    });
+    for_each_chunk(supers, ROW_TILE * k / SUPER_LEN, |tile, rows| {
+        let start = tile * ROW_TILE * k;
+        table.quantize_super_rows(&x[start..start + rows.len() * SUPER_LEN], k, rows);
+    });
 }
 
 /// Weight rows that kernels multiply together.

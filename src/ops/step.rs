@@ -134,12 +134,18 @@ impl Step<'_> {
         }
     }
 
-    /// `silu(gate x) * (up x)`.
-    pub fn gated(&self, gate: &Linear, up: &Linear, x: &Rows) -> Result<Rows> {
+    /// `down (silu(gate x) * (up x))`.
+    pub fn feed_forward(
+        &self,
+        gate: &Linear,
+        up: &Linear,
+        down: &Linear,
+        x: &Rows,
+    ) -> Result<Rows> {
         match self {
-            Self::Cpu(_) => Linear::gated(gate, up, cpu(x)).map(Rows::Cpu),
+            Self::Cpu(_) => Linear::feed_forward(gate, up, down, cpu(x)).map(Rows::Cpu),
             #[cfg(feature = "cuda")]
-            Self::Cuda(step) => step.gated(gate, up, x),
+            Self::Cuda(step) => step.linear(down, &step.gated(gate, up, x)?),
         }
     }
 

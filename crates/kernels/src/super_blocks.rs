@@ -114,16 +114,15 @@ pub(crate) fn quantize_super_rows(rows: &[f32], k: usize, out: &mut [SuperRow]) 
     }
 }
 
-/// What elements are multiplied by to be rounded, given the largest magnitude; if that is zero or
-/// not finite, the block as it is.
+/// What elements are multiplied by to be rounded, given the largest magnitude. If that is zero or
+/// not finite, the scale of a block whose quants are all zero.
 #[inline(always)]
-pub(crate) fn inverse_scale(largest: f32) -> Result<f32, SuperRow> {
+pub(crate) fn inverse_scale(largest: f32) -> Result<f32, f32> {
     let inverse = 127.0 / largest;
     if largest.is_finite() && inverse.is_finite() {
         return Ok(inverse);
     }
-    let scale = if largest.is_finite() { 0.0 } else { f32::NAN };
-    Err(SuperRow { scale, ..SuperRow::default() })
+    Err(if largest.is_finite() { 0.0 } else { f32::NAN })
 }
 
 #[inline(always)]
@@ -133,7 +132,7 @@ fn quantize(elements: &[f32; SUPER_LEN], out: &mut SuperRow) {
     let largest = elements.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
     let inverse = match inverse_scale(f32::from_bits(largest)) {
         Ok(inverse) => inverse,
-        Err(row) => return *out = row,
+        Err(scale) => return *out = SuperRow { scale, ..SuperRow::default() },
     };
     // One plain loop each, because together they would not be compiled to vectors.
     let mut integers = [0; SUPER_LEN];

@@ -31,7 +31,7 @@ pub(crate) fn quantize_rows(rows: &[f32], k: usize, out: &mut [RowBlock]) {
 fn quantize_super(elements: &[f32; SUPER_LEN], out: &mut SuperRow) {
     let inverse = match inverse_scale(largest(elements)) {
         Ok(inverse) => inverse,
-        Err(row) => return *out = row,
+        Err(scale) => return *out = SuperRow { scale, ..SuperRow::default() },
     };
     out.scale = 1.0 / inverse;
     let mut sixteenths = [_mm256_setzero_si256(); 8];
