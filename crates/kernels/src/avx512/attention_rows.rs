@@ -258,8 +258,8 @@ struct Heads {
 }
 
 impl Heads {
-    /// Adds the values at some positions to the sums of `16 * V` columns from `column` on, or as many
-    /// as there are. At the first positions the sums are zeros.
+    /// Adds the values at some positions to the sums of `16 * V` columns from `column` on, or as
+    /// many as there are. At the first positions the sums are zeros.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn weigh<const V: usize>(
