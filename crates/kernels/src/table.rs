@@ -167,7 +167,8 @@ impl KernelTable {
         args.check();
         let len = partial_len(args.num_heads, args.head_dim);
         assert_eq!(partials.len(), args.num_rows * len);
-        if let Some(attend_rows) = self.attend_rows {
+        let num_queries = args.num_rows * args.num_heads;
+        if let Some(attend_rows) = self.attend_rows.filter(|_| num_queries >= QUERIES_TOGETHER) {
             // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
             return unsafe { attend_rows(args, partials) };
         }
@@ -273,6 +274,9 @@ impl KernelTable {
         unsafe { (self.silu_mul)(gate, up, out) }
     }
 }
+
+/// Queries of several rows from which on they are computed together: as many as a vector has lanes.
+const QUERIES_TOGETHER: usize = 16;
 
 thread_local! {
     /// Scores of one partition, `[num_heads, PARTITION]`: clearing them anew for each call would
