@@ -3,6 +3,7 @@
 //! Loads of the storage types and the register-blocked loops are written with intrinsics; row
 //! operations are the shared loops, compiled here with the wider instructions.
 
+mod ahead;
 pub(crate) mod attention;
 mod linear;
 mod pack;
@@ -18,6 +19,7 @@ use half::{bf16, f16};
 use crate::kv_q8_0::{self, UnpackArgs};
 use crate::row::{self, RmsNormArgs, RopeArgs};
 
+pub(crate) use ahead::Ahead;
 pub(crate) use attention::attend;
 pub(crate) use linear::linear;
 pub(crate) use pack::pack_group;

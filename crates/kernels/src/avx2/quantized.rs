@@ -1,8 +1,7 @@
 //! Products with weights in blocks of 32, eight weight rows at a time.
 //!
 //! A vector holds four elements of each of eight rows, a row per 32-bit lane; against it four
-//! activations are broadcast, so a lane ends as the sum of its row without adding across lanes. A
-//! block's unpacked weights stay in registers while all rows of a tile pass.
+//! activations are broadcast, so a lane ends as the sum of its row without adding across lanes.
 //!
 //! Integer sums are exact and the float operations are those of the reference in its order, so
 //! results have the reference's bits.
@@ -10,7 +9,7 @@
 use std::arch::x86_64::*;
 
 use super::store;
-use super::words::{half_floats, half_pairs, load, prefetch};
+use super::words::{half_floats, half_pairs, load, prefetch, prefetch_ahead};
 use crate::columns::Columns;
 use crate::packed::GROUP;
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
@@ -19,6 +18,14 @@ use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, Ro
 pub(crate) const STEPS: usize = BLOCK_LEN / 4;
 /// Most rows of activations whose sums stay in registers.
 const FEW_ROWS: usize = 4;
+/// Groups of weight rows that take turns by blocks if there are more, so that activations, which
+/// come from the second-level cache, are read once for all of them.
+const GROUPS: usize = 4;
+/// Most rows that are multiplied with two groups at a time: what is read then serves as many
+/// products as registers have room for.
+const MULTIPLIED_ROWS: usize = 4;
+/// Blocks of each of them between the one that is multiplied and the one that is fetched.
+const BLOCKS_AHEAD: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
@@ -35,26 +42,30 @@ pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut Columns
 fn linear_of<F: Format>(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
     let num_blocks = args.k / BLOCK_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
-    let mut sums = [_mm256_setzero_ps(); ROW_TILE];
     for (tile_id, tile) in args.rows.chunks(ROW_TILE * num_blocks).enumerate() {
         let num_rows = tile.len() / num_blocks;
-        let sums = &mut sums[..num_rows];
-        for (id, group) in args.weights.chunks_exact(group_bytes).enumerate() {
-            match num_rows {
-                1 => few::<F, 1>(group, tile, sums),
-                2 => few::<F, 2>(group, tile, sums),
-                3 => few::<F, 3>(group, tile, sums),
-                FEW_ROWS => few::<F, FEW_ROWS>(group, tile, sums),
-                _ => {
-                    sums.fill(_mm256_setzero_ps());
-                    for (block, rows) in
-                        group.chunks_exact(F::GROUP_BYTES).zip(tile.chunks_exact(num_rows))
-                    {
-                        add_block::<F>(block, rows, sums);
+        if num_rows > FEW_ROWS {
+            for (id, groups) in args.weights.chunks(GROUPS * group_bytes).enumerate() {
+                let mut sums = [[_mm256_setzero_ps(); GROUPS]; ROW_TILE];
+                many::<F>(groups, group_bytes, tile, &mut sums[..num_rows]);
+                for (row, sums) in sums[..num_rows].iter().enumerate() {
+                    let out = &mut out.row(tile_id * ROW_TILE + row)[id * GROUPS * GROUP..];
+                    for (out, &sum) in out.chunks_mut(GROUP).zip(sums) {
+                        store(sum, out);
                     }
                 }
             }
-            for (row, &sum) in sums.iter().enumerate() {
+            continue;
+        }
+        for (id, group) in args.weights.chunks_exact(group_bytes).enumerate() {
+            let mut sums = [_mm256_setzero_ps(); FEW_ROWS];
+            match num_rows {
+                1 => few::<F, 1>(group, tile, &mut sums),
+                2 => few::<F, 2>(group, tile, &mut sums),
+                3 => few::<F, 3>(group, tile, &mut sums),
+                _ => few::<F, FEW_ROWS>(group, tile, &mut sums),
+            }
+            for (row, &sum) in sums[..num_rows].iter().enumerate() {
                 store(sum, &mut out.row(tile_id * ROW_TILE + row)[id * GROUP..]);
             }
         }
@@ -69,56 +80,128 @@ fn few<F: Format, const R: usize>(group: &[u8], tile: &[RowBlock], out: &mut [__
     let (tile, _) = tile.as_chunks::<R>();
     for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(tile) {
         prefetch(block);
-        add_block::<F>(block, rows, &mut sums);
+        // SAFETY: a chunk is a whole block of eight rows.
+        let weights = unsafe { F::unpack(block.as_ptr().cast()) };
+        let dots = dots::<F, R, 1>(std::array::from_ref(&weights), rows);
+        for ((sum, [dot]), row) in sums.iter_mut().zip(dots).zip(rows) {
+            *sum = add_block::<F>(*sum, dot, &weights, row);
+        }
     }
-    out.copy_from_slice(&sums);
+    out[..R].copy_from_slice(&sums);
 }
 
-/// Adds the products of one block of eight weight rows and each row.
-#[inline]
+/// Products of 1 to [`GROUPS`] groups with a tile of rows, added to `sums`.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_block<F: Format>(block: &[u8], rows: &[RowBlock], sums: &mut [__m256]) {
-    assert!(block.len() == F::GROUP_BYTES);
-    // SAFETY: asserted: a whole block of eight rows.
-    let unpacked = unsafe { F::unpack(block.as_ptr().cast()) };
-    for (sum, row) in sums.iter_mut().zip(rows) {
-        let dots = _mm256_cvtepi32_ps(dots::<F>(&unpacked.steps, row));
-        let scale = _mm256_mul_ps(unpacked.scale, _mm256_set1_ps(row.scale));
-        *sum = _mm256_add_ps(*sum, _mm256_mul_ps(dots, scale));
-        if F::HAS_MIN {
-            let share = _mm256_mul_ps(unpacked.min, _mm256_set1_ps(row.scaled_sum));
-            *sum = _mm256_add_ps(*sum, share);
+fn many<F: Format>(
+    groups: &[u8],
+    group_bytes: usize,
+    tile: &[RowBlock],
+    sums: &mut [[__m256; GROUPS]],
+) {
+    let num_rows = sums.len();
+    for (block_id, rows) in tile.chunks_exact(num_rows).enumerate() {
+        let start = block_id * F::GROUP_BYTES;
+        // Behind a group's last block it is one of the group whose turn is next.
+        let is_within = start + BLOCKS_AHEAD * F::GROUP_BYTES < group_bytes;
+        let skipped = if is_within { 0 } else { groups.len() - group_bytes };
+        for (pair_id, groups) in groups.chunks(2 * group_bytes).enumerate() {
+            // One that is not there is computed as zeros, whose results are not used.
+            let mut pair = [Unpacked::zeroed(); 2];
+            for (weights, group) in pair.iter_mut().zip(groups.chunks_exact(group_bytes)) {
+                let block = &group[start..start + F::GROUP_BYTES];
+                prefetch_ahead(block, skipped + BLOCKS_AHEAD * F::GROUP_BYTES);
+                // SAFETY: a whole block of eight rows.
+                *weights = unsafe { F::unpack(block.as_ptr().cast()) };
+            }
+            let mut at = 0;
+            while at < num_rows {
+                let (rows, sums) = (&rows[at..], &mut sums[at..]);
+                at += match num_rows - at {
+                    1 => multiply::<F, 1>(&pair, rows, pair_id, sums),
+                    2 | 3 => multiply::<F, 2>(&pair, rows, pair_id, sums),
+                    _ => multiply::<F, MULTIPLIED_ROWS>(&pair, rows, pair_id, sums),
+                };
+            }
         }
     }
 }
 
-/// Integer dot products of eight blocks of weights with one of activations.
+/// Adds the products of a pair of groups with the first `R` rows, and returns `R`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dots<F: Format>(steps: &[__m256i; STEPS], row: &RowBlock) -> __m256i {
-    let (quads, _) = row.quants.as_chunks::<4>();
-    let ones = _mm256_set1_epi16(1);
-    if F::SIGNED {
-        let mut sum = _mm256_setzero_si256();
-        for (&weight, &quad) in steps.iter().zip(quads) {
-            let x = broadcast(quad);
-            // Unsigned times signed is what there is: |w| * (x with the sign of w). At most
-            // 2 * 128 * 127, which fits 16 bits.
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(x, weight));
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+fn multiply<F: Format, const R: usize>(
+    pair: &[Unpacked; 2],
+    rows: &[RowBlock],
+    pair_id: usize,
+    sums: &mut [[__m256; GROUPS]],
+) -> usize {
+    let rows: &[RowBlock; R] = rows.first_chunk().expect("there are R rows");
+    let dots = dots::<F, R, 2>(pair, rows);
+    for ((sums, dots), row) in sums.iter_mut().zip(dots).zip(rows) {
+        for ((sum, dot), weights) in sums[2 * pair_id..].iter_mut().zip(dots).zip(pair) {
+            *sum = add_block::<F>(*sum, dot, weights, row);
         }
+    }
+    R
+}
+
+/// Adds a block's share: its products `dot`, scaled, and that of its minima.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_block<F: Format>(sum: __m256, dot: __m256i, weights: &Unpacked, row: &RowBlock) -> __m256 {
+    let scale = _mm256_mul_ps(weights.scale, _mm256_set1_ps(row.scale));
+    let sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_cvtepi32_ps(dot), scale));
+    if !F::HAS_MIN {
         return sum;
     }
-    let mut sum = _mm256_setzero_si256();
+    let share = _mm256_mul_ps(weights.min, _mm256_set1_ps(row.scaled_sum));
+    _mm256_add_ps(sum, share)
+}
+
+/// Integer dot products of a block of `G` groups with one of `R` rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dots<F: Format, const R: usize, const G: usize>(
+    groups: &[Unpacked; G],
+    rows: &[RowBlock; R],
+) -> [[__m256i; G]; R] {
+    let ones = _mm256_set1_epi16(1);
+    let mut dots = [[_mm256_setzero_si256(); G]; R];
     for first in (0..STEPS).step_by(F::STEPS_SUMMED) {
-        let mut pairs = first_sum::<F>(row);
-        for step in first..first + F::STEPS_SUMMED {
-            let products = _mm256_maddubs_epi16(steps[step], broadcast(quads[step]));
-            pairs = _mm256_add_epi16(pairs, products);
+        // Of 16 bits, or of 32 if weights are signed.
+        let mut sums = [[_mm256_setzero_si256(); G]; R];
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            *sums = [first_sum::<F>(row); G];
         }
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+        for step in first..first + F::STEPS_SUMMED {
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                let x = broadcast(row.quants.as_chunks().0[step]);
+                for (sum, weights) in sums.iter_mut().zip(groups) {
+                    *sum = add_step::<F>(*sum, weights.steps[step], x);
+                }
+            }
+        }
+        for (dots, sums) in dots.iter_mut().zip(sums) {
+            for (dot, sum) in dots.iter_mut().zip(sums) {
+                let sum = if F::SIGNED { sum } else { _mm256_madd_epi16(sum, ones) };
+                *dot = _mm256_add_epi32(*dot, sum);
+            }
+        }
     }
-    sum
+    dots
+}
+
+/// Adds the products of a step of eight weight rows and four activations.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_step<F: Format>(sums: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+    if F::SIGNED {
+        // Unsigned times signed is what there is: |w| * (x with the sign of w). At most
+        // 2 * 128 * 127, which fits 16 bits.
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+        return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    _mm256_add_epi16(sums, _mm256_maddubs_epi16(weights, x))
 }
 
 /// What sums of 16 bits begin with: what the offset takes away from them. They may wrap on the way,
@@ -141,6 +224,7 @@ pub(crate) fn broadcast(quad: [i8; 4]) -> __m256i {
 }
 
 /// The same block of eight weight rows, a row per lane.
+#[derive(Clone, Copy)]
 pub(crate) struct Unpacked {
     /// Elements `[4 i, 4 i + 4)` in step `i`: bytes, signed if the format is.
     pub(crate) steps: [__m256i; STEPS],
@@ -148,12 +232,22 @@ pub(crate) struct Unpacked {
     pub(crate) min: __m256,
 }
 
+impl Unpacked {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn zeroed() -> Self {
+        let zero = _mm256_setzero_ps();
+        Self { steps: [_mm256_setzero_si256(); STEPS], scale: zero, min: zero }
+    }
+}
+
 pub(crate) trait Format {
     const FORMAT: BlockFormat;
     const GROUP_BYTES: usize = GROUP * Self::FORMAT.block_bytes();
     const SIGNED: bool = false;
     /// Steps whose products fit 16 bits together: a step makes at most `2 * weight * 127`. All of
-    /// them if there is an offset, which is taken away first.
+    /// them if there is an offset, which is taken away first, and if weights are signed, whose sums
+    /// have 32 bits.
     const STEPS_SUMMED: usize = STEPS;
     /// What is to be subtracted from each unsigned element, a multiple of 8.
     const OFFSET: i32 = 0;

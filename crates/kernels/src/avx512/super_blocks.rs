@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::{PAIR, broadcast, join, join_floats, pair_of, prefetch_pair, store};
+use crate::avx2::Ahead;
 use crate::avx2::super_blocks::formats::{Format, Head as GroupHead, Q2K, Q3K, Q4K, Q5K, Q6K};
 use crate::columns::Columns;
 use crate::quantized::ROW_TILE;
@@ -23,8 +24,6 @@ const PANELS: usize = 2;
 /// Most rows of activations multiplied at a time: as many as leave room for their sums in the
 /// registers.
 const MULTIPLIED_ROWS: usize = 6;
-/// Bytes that are fetched together.
-const LINE: usize = 64;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
@@ -255,7 +254,9 @@ fn panels<F: Format>(
             let groups = pair_of(groups, group_bytes);
             panel.unpack::<F>(groups.map(|group| &group[block.clone()]));
         }
-        let mut ahead = Ahead::new::<F>(groups, group_bytes, block.start, num_rows);
+        let num_fetches = num_rows.div_ceil(MULTIPLIED_ROWS) * SUB_BLOCKS;
+        let place = (block.start, F::GROUP_BYTES);
+        let mut ahead = Ahead::new(groups, group_bytes, 2 * PANELS, place, num_fetches);
         let mut at = 0;
         while at < num_rows {
             let (rows, sums) = (&rows[at..], &mut sums[at..]);
@@ -310,58 +311,6 @@ fn multiply<F: Format, const R: usize>(
         }
     }
     R
-}
-
-/// The blocks of which the panels are made next, fetched little by little while the present ones
-/// are multiplied: asked for all at once they would wait for one another, and the products for
-/// them.
-struct Ahead {
-    /// The block of the first group.
-    first: *const u8,
-    group_bytes: usize,
-    block_bytes: usize,
-    lines_at_once: usize,
-    group: usize,
-    offset: usize,
-}
-
-impl Ahead {
-    /// For the block behind the one at `start` of each group, or the first one of the groups behind
-    /// these. `num_rows` rows are multiplied meanwhile.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn new<F: Format>(groups: &[u8], group_bytes: usize, start: usize, num_rows: usize) -> Self {
-        let next = start + F::GROUP_BYTES;
-        let next = if next < group_bytes { next } else { groups.len() };
-        let num_lines = 2 * PANELS * F::GROUP_BYTES.div_ceil(LINE);
-        let num_fetches = num_rows.div_ceil(MULTIPLIED_ROWS) * SUB_BLOCKS;
-        Self {
-            first: groups.as_ptr().wrapping_add(next),
-            group_bytes,
-            block_bytes: F::GROUP_BYTES,
-            lines_at_once: num_lines.div_ceil(num_fetches),
-            group: 0,
-            offset: 0,
-        }
-    }
-
-    /// Fetches the next lines, until there are no more.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn fetch(&mut self) {
-        if self.group == 2 * PANELS {
-            return;
-        }
-        let from = self.first.wrapping_add(self.group * self.group_bytes + self.offset);
-        for line in 0..self.lines_at_once {
-            // An address past the end does no harm.
-            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(LINE * line).cast());
-        }
-        self.offset += LINE * self.lines_at_once;
-        if self.offset >= self.block_bytes {
-            (self.group, self.offset) = (self.group + 1, 0);
-        }
-    }
 }
 
 impl Panel {

@@ -2,8 +2,9 @@
 //!
 //! A vector holds four elements of each of eight rows, a row per 32-bit lane; against it four
 //! activations are broadcast, so a lane ends as the sum of its row without adding across lanes.
-//! Few rows of activations have their sums in registers while a block passes. For more, 32 elements
-//! of each weight row are unpacked into registers, where they stay while all rows of a tile pass.
+//! Few rows of activations have their sums in registers while a block passes. For more, blocks are
+//! unpacked first, and what is read of them serves several rows, as what is read of rows serves two
+//! groups.
 //!
 //! Integer sums are exact and the float operations are those of the reference in its order, so
 //! both ways have the reference's bits.
@@ -14,8 +15,8 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::quantized::broadcast;
-use super::store;
-use super::words::{prefetch, prefetch_ahead};
+use super::words::prefetch;
+use super::{Ahead, store};
 use crate::columns::Columns;
 use crate::packed::GROUP;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, TAKEN, tiles};
@@ -23,16 +24,17 @@ use formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 
 /// Vectors of four elements of each of eight weight rows that make a sub-block of 32.
 const STEPS: usize = 8;
+const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
 /// Most rows of activations whose sums stay in registers.
 const FEW_ROWS: usize = 4;
-/// Groups of weight rows that take turns by blocks if there are many rows of activations, so that
-/// those of a block, which come from the second-level cache, are read once for all of them.
-const GROUPS: usize = 8;
-/// Most rows of a tile that take part at a time: with the sums of all groups, their blocks fit the
+/// Groups of weight rows that take turns by blocks if there are more, so that activations, which
+/// come from the second-level cache, are read once for all of them.
+const GROUPS: usize = 4;
+/// Most rows of a tile that take part at a time: with the unpacked groups, their blocks fit the
 /// first-level cache, and those of a `k` of 8,960 the second-level one.
 const PART_ROWS: usize = 32;
-/// Most rows of activations whose blocks of a whole `k` stay in a near cache.
-const NEAR_ROWS: usize = 8;
+/// Most rows that are multiplied with two groups at a time; by measurement, of 3, 4 and 5.
+const MULTIPLIED_ROWS: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
@@ -49,29 +51,35 @@ pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
 fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
     let num_blocks = args.k / SUPER_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
-    let mut sums = [[_mm256_setzero_ps(); PART_ROWS]; GROUPS];
     for (first_row, tile) in tiles(args.rows, args.k) {
         let num_rows = tile.len() / num_blocks;
-        let num_groups = if num_rows > NEAR_ROWS { GROUPS } else { 1 };
-        for part in parts(num_rows) {
-            for (id, groups) in args.weights.chunks(num_groups * group_bytes).enumerate() {
-                match num_rows {
-                    1 => few::<F, 1>(groups, tile, &mut sums[0]),
-                    2 => few::<F, 2>(groups, tile, &mut sums[0]),
-                    3 => few::<F, 3>(groups, tile, &mut sums[0]),
-                    FEW_ROWS => few::<F, FEW_ROWS>(groups, tile, &mut sums[0]),
-                    _ => {
-                        let blocks = tile.chunks_exact(num_rows).map(|rows| &rows[part.clone()]);
-                        many::<F>(groups, group_bytes, blocks, &mut sums);
+        if num_rows > FEW_ROWS {
+            for part in parts(num_rows) {
+                for (id, groups) in args.weights.chunks(GROUPS * group_bytes).enumerate() {
+                    let mut sums = [[_mm256_setzero_ps(); GROUPS]; PART_ROWS];
+                    let sums = &mut sums[..part.len()];
+                    let blocks = tile.chunks_exact(num_rows).map(|rows| &rows[part.clone()]);
+                    many::<F>(groups, group_bytes, blocks, sums);
+                    for (row, sums) in part.clone().zip(sums) {
+                        let out = &mut out.row(first_row + row)[id * GROUPS * GROUP..];
+                        for (out, &sum) in out.chunks_mut(GROUP).zip(&*sums) {
+                            store(sum, out);
+                        }
                     }
                 }
-                let first = id * num_groups * GROUP;
-                for (index, row) in part.clone().enumerate() {
-                    let out = &mut out.row(first_row + row)[first..];
-                    for (sums, out) in sums[..num_groups].iter().zip(out.chunks_mut(GROUP)) {
-                        store(sums[index], out);
-                    }
-                }
+            }
+            continue;
+        }
+        for (id, group) in args.weights.chunks(group_bytes).enumerate() {
+            let mut sums = [_mm256_setzero_ps(); FEW_ROWS];
+            match num_rows {
+                1 => few::<F, 1>(group, tile, &mut sums),
+                2 => few::<F, 2>(group, tile, &mut sums),
+                3 => few::<F, 3>(group, tile, &mut sums),
+                _ => few::<F, FEW_ROWS>(group, tile, &mut sums),
+            }
+            for (row, &sum) in sums[..num_rows].iter().enumerate() {
+                store(sum, &mut out.row(first_row + row)[id * GROUP..]);
             }
         }
     }
@@ -164,103 +172,118 @@ unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT:
     }
 }
 
-/// Products of 1 to [`GROUPS`] groups with 1 to [`PART_ROWS`] rows, whose `blocks` come in order.
-#[inline]
+/// One block of a group, its elements as bytes.
+struct Unpacked {
+    /// Steps of the sub-blocks in order.
+    steps: [__m256i; SUB_BLOCKS * STEPS],
+    head: Head,
+}
+
+impl Unpacked {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn zeroed() -> Self {
+        Self { steps: [_mm256_setzero_si256(); SUB_BLOCKS * STEPS], head: Head::zeroed() }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn unpack<F: Format>(&mut self, block: &[u8]) {
+        assert!(block.len() == F::GROUP_BYTES);
+        let block = block.as_ptr().cast();
+        // SAFETY: asserted above: a whole block of eight rows.
+        self.head = unsafe { F::head(block) };
+        let halves = self.steps.as_chunks_mut::<{ 4 * STEPS }>().0;
+        for (half, steps) in halves.iter_mut().enumerate() {
+            for step in 0..STEPS {
+                // SAFETY: as above; a half has four sub-blocks of eight steps.
+                let unpacked = unsafe { F::steps(block, half, step) };
+                for (sub, unpacked) in unpacked.into_iter().enumerate() {
+                    steps[sub * STEPS + step] = unpacked;
+                }
+            }
+        }
+    }
+}
+
+/// Products of 1 to [`GROUPS`] groups with 1 to [`PART_ROWS`] rows, whose `blocks` come in order,
+/// added to `sums`.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn many<'a, F: Format>(
     groups: &[u8],
     group_bytes: usize,
     blocks: impl Iterator<Item = &'a [SuperRow]>,
-    out: &mut [[__m256; PART_ROWS]; GROUPS],
+    sums: &mut [[__m256; GROUPS]],
 ) {
-    let mut dots = [_mm256_setzero_si256(); PART_ROWS];
-    for sums in &mut out[..groups.len() / group_bytes] {
-        sums.fill(_mm256_setzero_ps());
-    }
+    // One that is not there is computed as zeros, whose results are not used.
+    let mut unpacked: [Unpacked; GROUPS] = std::array::from_fn(|_| Unpacked::zeroed());
+    let num_rows = sums.len();
     for (block_id, rows) in blocks.enumerate() {
-        let dots = &mut dots[..rows.len()];
-        for (group, sums) in groups.chunks_exact(group_bytes).zip(&mut *out) {
-            let start = block_id * F::GROUP_BYTES;
-            let block = &group[start..start + F::GROUP_BYTES];
-            if groups.len() == group_bytes {
-                prefetch(block);
-            } else {
-                // The next block's turn comes when all rows have passed all groups; after the last
-                // one it is that of the first block of the groups behind these.
-                let next = start + F::GROUP_BYTES;
-                let is_last = next == group_bytes;
-                prefetch_ahead(block, if is_last { groups.len() - start } else { F::GROUP_BYTES });
-            }
-            dots.fill(_mm256_setzero_si256());
-            add_products::<F>(block, rows, dots, &mut sums[..rows.len()]);
+        let block = block_id * F::GROUP_BYTES..(block_id + 1) * F::GROUP_BYTES;
+        for (unpacked, group) in unpacked.iter_mut().zip(groups.chunks(group_bytes)) {
+            unpacked.unpack::<F>(&group[block.clone()]);
+        }
+        let num_fetches = num_rows.div_ceil(MULTIPLIED_ROWS) * GROUPS / 2 * SUB_BLOCKS;
+        let place = (block.start, F::GROUP_BYTES);
+        let mut ahead = Ahead::new(groups, group_bytes, GROUPS, place, num_fetches);
+        let mut at = 0;
+        while at < num_rows {
+            let (rows, sums) = (&rows[at..], &mut sums[at..]);
+            at += match num_rows - at {
+                1 => multiply::<F, 1>(&unpacked, rows, sums, &mut ahead),
+                2 | 3 => multiply::<F, 2>(&unpacked, rows, sums, &mut ahead),
+                _ => multiply::<F, MULTIPLIED_ROWS>(&unpacked, rows, sums, &mut ahead),
+            };
         }
     }
 }
 
-/// Adds the products of one block of eight weight rows with a block of each row. `dots` are zeros,
-/// as many as there are rows.
+/// Adds the products of the groups with the first `R` rows, and returns `R`. Fetches a part of what
+/// is `ahead` beside each sub-block.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_products<F: Format>(
-    block: &[u8],
+fn multiply<F: Format, const R: usize>(
+    groups: &[Unpacked; GROUPS],
     rows: &[SuperRow],
-    dots: &mut [__m256i],
-    sums: &mut [__m256],
-) {
-    assert!(block.len() == F::GROUP_BYTES);
-    let block: *const __m256i = block.as_ptr().cast();
-    // SAFETY: asserted above: a whole block of eight rows.
-    let head = unsafe { F::head(block) };
-    for half in 0..2 {
-        // SAFETY: as above; a half has four sub-blocks.
-        unsafe {
-            add_sub_block::<F, 0>(block, half, &head, rows, dots);
-            add_sub_block::<F, 1>(block, half, &head, rows, dots);
-            add_sub_block::<F, 2>(block, half, &head, rows, dots);
-            add_sub_block::<F, 3>(block, half, &head, rows, dots);
-        }
-    }
-    for ((sum, &dot), row) in sums.iter_mut().zip(&*dots).zip(rows) {
-        *sum = add_block::<F>(*sum, dot, &head, row);
-    }
-}
-
-/// Adds the scaled products of sub-block `SUB` of a half.
-///
-/// # Safety
-/// The CPU has AVX2; `block` is that of eight rows and `half` is 0 or 1.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn add_sub_block<F: Format, const SUB: usize>(
-    block: *const __m256i,
-    half: usize,
-    head: &Head,
-    rows: &[SuperRow],
-    dots: &mut [__m256i],
-) {
-    let sub = 4 * half + SUB;
-    let mut weights = [_mm256_setzero_si256(); STEPS];
-    for (step, weights) in weights.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
-        *weights = unsafe { F::steps(block, half, step) }[SUB];
-    }
-    let mut scales = [_mm256_setzero_si256(); STEPS];
-    for (part, scale) in scales[..STEPS / F::STEPS_SUMMED].iter_mut().enumerate() {
-        *scale = head.scales[F::scale_of(sub, part)];
-    }
-    for (row, dot) in rows.iter().zip(dots) {
-        let quads = &row.quants.as_chunks::<4>().0.as_chunks::<STEPS>().0[sub];
-        let mut sum = *dot;
-        for (part, &scale) in scales.iter().enumerate().take(STEPS / F::STEPS_SUMMED) {
-            let mut pairs = first_sum::<F>(row, sub, part);
-            for step in part * F::STEPS_SUMMED..(part + 1) * F::STEPS_SUMMED {
-                let products = _mm256_maddubs_epi16(weights[step], broadcast(quads[step]));
-                pairs = _mm256_add_epi16(pairs, products);
+    sums: &mut [[__m256; GROUPS]],
+    ahead: &mut Ahead,
+) -> usize {
+    let rows: &[SuperRow; R] = rows.first_chunk().expect("there are R rows");
+    for (pair_id, groups) in groups.as_chunks::<2>().0.iter().enumerate() {
+        let mut dots = [[_mm256_setzero_si256(); 2]; R];
+        for sub in 0..SUB_BLOCKS {
+            ahead.fetch();
+            for part in 0..STEPS / F::STEPS_SUMMED {
+                let mut pairs = [[_mm256_setzero_si256(); 2]; R];
+                for (pairs, row) in pairs.iter_mut().zip(rows) {
+                    *pairs = [first_sum::<F>(row, sub, part); 2];
+                }
+                let first = sub * STEPS + part * F::STEPS_SUMMED;
+                for step in first..first + F::STEPS_SUMMED {
+                    let weights = [groups[0].steps[step], groups[1].steps[step]];
+                    for (pairs, row) in pairs.iter_mut().zip(rows) {
+                        let x = broadcast(row.quants.as_chunks().0[step]);
+                        for (pairs, weights) in pairs.iter_mut().zip(weights) {
+                            *pairs = _mm256_add_epi16(*pairs, _mm256_maddubs_epi16(weights, x));
+                        }
+                    }
+                }
+                let scale = F::scale_of(sub, part);
+                for (dots, pairs) in dots.iter_mut().zip(pairs) {
+                    for ((dot, pairs), group) in dots.iter_mut().zip(pairs).zip(groups) {
+                        let scaled = _mm256_madd_epi16(pairs, group.head.scales[scale]);
+                        *dot = _mm256_add_epi32(*dot, scaled);
+                    }
+                }
             }
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scale));
         }
-        *dot = sum;
+        for ((sums, dots), row) in sums.iter_mut().zip(dots).zip(rows) {
+            for ((sum, dot), group) in sums[2 * pair_id..].iter_mut().zip(dots).zip(groups) {
+                *sum = add_block::<F>(*sum, dot, &group.head, row);
+            }
+        }
     }
+    R
 }
 
 /// What the sum of a sub-block's `part`-th steps begins with: what the offset takes away from it.
