@@ -6,7 +6,7 @@ use half::f16;
 use crate::kv::{KvShape, Slot};
 use crate::quantized::{BLOCK_LEN, BlockFormat};
 
-const BLOCK_BYTES: usize = BlockFormat::Q8_0.block_bytes();
+pub(crate) const BLOCK_BYTES: usize = BlockFormat::Q8_0.block_bytes();
 
 /// A part of a context that is to be unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -32,23 +32,42 @@ impl UnpackArgs<'_> {
         assert!(self.start <= self.end && out.len() >= (self.end - self.start) * shape.head_dim);
         assert!(self.end <= self.block_table.len() * shape.block_size, "a table holds its context");
     }
+
+    /// Positions of the part that lie together, from one on: its end, and the bytes of all of them.
+    ///
+    /// Panics if they are not in the cache.
+    #[inline(always)]
+    pub(crate) fn run(&self, start: usize) -> (usize, &[u8]) {
+        let shape = &self.shape;
+        let (index, offset) = (start / shape.block_size, start % shape.block_size);
+        let block_id = self.block_table[index];
+        assert!((block_id as usize) < shape.num_blocks, "block {block_id} is outside the cache");
+        let first = shape.element(block_id, self.kv_head, offset) / BLOCK_LEN * BLOCK_BYTES;
+        let end = self.end.min(start - offset + shape.block_size);
+        (end, &self.cache[first..][..(end - start) * self.position_bytes()])
+    }
+
+    pub(crate) fn position_bytes(&self) -> usize {
+        self.shape.head_dim / BLOCK_LEN * BLOCK_BYTES
+    }
 }
 
 /// Writes the elements of each position, one after the other: a quant times its block's scale.
 #[inline(always)]
 pub(crate) fn unpack(args: &UnpackArgs<'_>, out: &mut [f32]) {
-    let shape = &args.shape;
-    for (position, out) in (args.start..args.end).zip(out.chunks_exact_mut(shape.head_dim)) {
-        let block_id = args.block_table[position / shape.block_size];
-        assert!((block_id as usize) < shape.num_blocks, "block {block_id} is outside the cache");
-        let first = shape.element(block_id, args.kv_head, position % shape.block_size) / BLOCK_LEN;
-        let blocks = args.cache[first * BLOCK_BYTES..].chunks_exact(BLOCK_BYTES);
-        for (block, out) in blocks.zip(out.chunks_exact_mut(BLOCK_LEN)) {
-            let scale = f16::from_bits(u16::from_le_bytes([block[0], block[1]])).to_f32_const();
-            for (out, &quant) in out.iter_mut().zip(&block[2..]) {
+    let mut start = args.start;
+    let (mut out, _) = out.as_chunks_mut::<BLOCK_LEN>();
+    while start < args.end {
+        let (end, run) = args.run(start);
+        let (blocks, _) = run.as_chunks::<BLOCK_BYTES>();
+        let (run_out, behind) = out.split_at_mut(blocks.len());
+        for ([a, b, quants @ ..], out) in blocks.iter().zip(run_out) {
+            let scale = f16::from_bits(u16::from_le_bytes([*a, *b])).to_f32_const();
+            for (out, &quant) in out.iter_mut().zip(quants) {
                 *out = f32::from(quant as i8) * scale;
             }
         }
+        (start, out) = (end, behind);
     }
 }
 

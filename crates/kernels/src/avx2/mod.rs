@@ -5,6 +5,7 @@
 
 mod ahead;
 pub(crate) mod attention;
+mod kv_q8_0;
 mod linear;
 mod pack;
 pub(crate) mod quantized;
@@ -16,23 +17,17 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::kv_q8_0::{self, UnpackArgs};
 use crate::row::{self, RmsNormArgs, RopeArgs};
 
 pub(crate) use ahead::Ahead;
 pub(crate) use attention::attend;
+pub(crate) use kv_q8_0::unpack_q8_0;
 pub(crate) use linear::linear;
 pub(crate) use pack::pack_group;
 pub(crate) use quantized::quantized_linear;
 pub(crate) use rounding::{quantize_rows, quantize_super_rows};
 pub(crate) use super_blocks::super_linear;
 pub(crate) use words::{prefetch_ahead, prefetch_elements};
-
-/// The reference, compiled for this instruction set.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn unpack_q8_0(args: &UnpackArgs<'_>, out: &mut [f32]) {
-    kv_q8_0::unpack(args, out);
-}
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn rms_norm(args: &RmsNormArgs<'_>, out: &mut [f32]) {

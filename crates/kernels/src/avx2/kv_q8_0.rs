@@ -1,0 +1,44 @@
+//! Keys and values in Q8_0 as floats.
+
+use std::arch::x86_64::*;
+
+use super::words::prefetch_ahead;
+use crate::kv_q8_0::{BLOCK_BYTES, UnpackArgs};
+use crate::quantized::BLOCK_LEN;
+use crate::row::LANES;
+
+/// While positions are unpacked, those behind them are asked for: blocks of the cache lie apart, and
+/// the CPU foresees none.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn unpack_q8_0(args: &UnpackArgs<'_>, out: &mut [f32]) {
+    let position_bytes = args.position_bytes();
+    let (mut out, _) = out.as_chunks_mut::<BLOCK_LEN>();
+    let mut start = args.start;
+    while start < args.end {
+        let (end, run) = args.run(start);
+        let next = if end < args.end { args.run(end).1 } else { &[] };
+        let mut next = next.chunks_exact(position_bytes);
+        for position in run.chunks_exact(position_bytes) {
+            prefetch_ahead(next.next().unwrap_or_default(), 0);
+            let (blocks, _) = position.as_chunks::<BLOCK_BYTES>();
+            let (position_out, behind) = out.split_at_mut(blocks.len());
+            for (block, out) in blocks.iter().zip(position_out) {
+                unpack_block(block, out);
+            }
+            out = behind;
+        }
+        start = end;
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn unpack_block([a, b, quants @ ..]: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK_LEN]) {
+    let scale = _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes([*a, *b])));
+    for (quants, out) in quants.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
+        let quants = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*quants)));
+        let values = _mm256_mul_ps(_mm256_cvtepi32_ps(quants), scale);
+        // SAFETY: eight floats.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), values) };
+    }
+}
