@@ -7,8 +7,8 @@ use crate::kv_q8_0::{BLOCK_BYTES, UnpackArgs};
 use crate::quantized::BLOCK_LEN;
 use crate::row::LANES;
 
-/// While positions are unpacked, those behind them are asked for: blocks of the cache lie apart, and
-/// the CPU foresees none.
+/// While positions are unpacked, the next block's are asked for: blocks lie apart in the cache, and
+/// the CPU foresees none of them.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn unpack_q8_0(args: &UnpackArgs<'_>, out: &mut [f32]) {
     let position_bytes = args.position_bytes();
