@@ -13,7 +13,7 @@ import re
 import jieba
 from faker import Faker
 
-from guardrail_rows import part_of, read_set
+from guardrail_sources import part_of, read_set
 
 LATIN = [
     "en_US", "en_US", "en_US", "en_GB", "en_IN", "en_NG", "de_DE", "fr_FR", "es_ES", "es_MX",
@@ -136,7 +136,17 @@ HAN_FAMILY = (
     "卢姚沈钟姜崔谭陆范汪廖石金韦贾夏付方邹熊白孟秦邱侯江尹薛闫段雷龙黎史陶贺毛郝顾龚邵万覃武钱戴严莫孔"
     "向常汤康易乔赖文施洪季辛柯庄温牛樊葛殷翟倪柳邢路岳齐梅庞凌包左吉霍纪管卜祝童欧关耿牟涂游焦单甄裴"
 )
+# The rest of the Hundred Family Surnames, and other family names that are met.
+HAN_RARE = (
+    "尤水窦章云奚昌凤花俞酆鲍费岑滕毕乐时傅皮卞伍元平和穆萧湛禹狄米贝明臧计伏成谈茅舒屈项闵席麻强娄危颜盛"
+    "刁锺骆虞支昝经裘缪干解应宗宣贲郁诸钮嵇滑荣翁荀羊於惠曲封芮羿储靳汲邴糜井巫乌巴弓牧隗山谷车宓蓬全郗班"
+    "仰秋仲伊宫宁仇栾暴甘斜厉戎祖符景詹束幸司韶郜蓟薄印宿怀蒲邰从鄂索籍卓蔺屠蒙池阴胥能苍双闻莘贡劳逄姬申"
+    "扶堵冉宰郦雍璩桑濮寿通边扈燕冀郏浦尚农别晏柴瞿阎充慕连茹习宦艾鱼容古慎戈终暨居衡步都满弘匡国寇广禄阙"
+    "东殳沃利蔚越夔隆师巩厍聂晁勾敖融冷訾阚那简饶空沙乜养鞠须丰巢蒯相查后荆红竺权逯盖益桓公仝佟佘佴伯折苑"
+    "初修原信恽逢阮回由刀帅敬亓"
+)
 HAN_COMPOUND = ["欧阳", "司马", "上官", "诸葛", "司徒", "东方", "夏侯", "皇甫", "尉迟", "慕容", "令狐"]
+HAN_NOTES = ["（女）", "（满族）", "（回族）", "（藏族）", "（蒙古族）", "（维吾尔族）", "（女，壮族）", "（彝族）", "（朝鲜族）"]
 HAN_GIVEN = (
     "伟芳娜秀英敏静丽强磊军洋勇艳杰娟涛明超兰霞平刚桂辉玲建国华志文红玉春梅鑫宇浩然子轩梓涵欣怡诗雨"
     "佳琪思远俊豪嘉怡晨阳博文雅婷晓东海波小龙晓燕振宇立新永强国庆建军淑珍凤英桂兰秀兰玉兰丽华丽娟雪梅"
@@ -242,7 +252,8 @@ class Names:
     def han(self, pattern):
         draw = self.random
         family = draw.choice(HAN_COMPOUND) if draw.random() < 0.04 else (
-            draw.choice(HAN_FAMILY[:100]) if draw.random() < 0.8 else draw.choice(HAN_FAMILY))
+            draw.choice(HAN_FAMILY[:100]) if draw.random() < 0.75 else
+            draw.choice(HAN_FAMILY if draw.random() < 0.6 else HAN_RARE))
         if pattern == "l":
             return family
         if draw.random() < 0.16:
@@ -258,6 +269,18 @@ class Names:
             made = "".join(draw.choice(SYLLABLES_HAN) for _ in range(draw.choice([2, 3, 3, 4, 5])))
             parts.append(draw.choice(FOREIGN_HAN) if draw.random() < 0.6 else made)
         return "·".join(parts)
+
+    def roll(self):
+        """Many names in a row, as newspapers print them: with notes beside a few, and mostly nothing between."""
+        draw = self.random
+        between = draw.choice(["", "", "", "、", " ", "　"])
+        text, spans = draw.choice(["", "（按姓氏笔划排列）", "名单如下：", "他们是：", "委员", "代表："]), []
+        for _ in range(draw.randrange(6, 40)):
+            name = self.han("n")
+            spans.append(["NAME", len(text), len(text) + len(name)])
+            note = draw.choice(HAN_NOTES) if draw.random() < 0.15 else ""
+            text += name + note + between
+        return text, spans
 
     def han_address(self):
         draw, fake = self.random, self.chinese
@@ -365,6 +388,26 @@ def conll(text):
             yield out, spans
 
 
+def universal(text):
+    """Sentences of number, token and tag, whose text is given before them."""
+    for block in re.split(r"\n\s*\n", text):
+        sentence, spans, at = "", [], 0
+        for line in block.splitlines():
+            if line.startswith("#"):
+                sentence += line.removeprefix("# text = ") if line.startswith("# text = ") else ""
+                continue
+            token, tag = line.split("\t")[1:3]
+            start = sentence.index(token, at)
+            at = start + len(token)
+            kind = {"PER": "NAME", "LOC": "PLACE"}.get(tag[2:])
+            if kind and tag[0] == "I" and spans:
+                spans[-1][2] = at
+            elif kind:
+                spans.append([kind, start, at])
+        if sentence:
+            yield sentence, spans
+
+
 def weibo(text):
     """Posts of one character and tag a line; a digit after the character is its place in its word."""
     for block in re.split(r"\n\s*\n", text):
@@ -421,12 +464,21 @@ def tagger_rows(data_dir, sources, silver):
         for template in templates(text):
             for _ in range(count * (3 if template.count("{n}") > 4 else 1)):
                 add(source, *names.fill(template, han), template, 0.6)
+    for index in range(1200):
+        add("rolls_zh", *names.roll(), f"roll {index}", 0.6)
     for path in ["wnut17train.conll", "emerging.dev.conll"]:
         for text, spans in conll(sources.text("leondz/emerging_entities_17", path)):
             add("wnut17", text, spans, text)
     path = "data/weiboNER_2nd_conll.train"
     for text, spans in weibo(sources.text("hltcoe/golden-horse", path)):
         add("weibo", text, spans, text)
+    for part in ("train", "dev", "test"):
+        path = f"zh_gsdsimp-ud-{part}.iob2"
+        for text, spans in universal(sources.text("UniversalNER/UNER_Chinese-GSDSIMP", path)):
+            add("gsd", text, spans, text)
+            short = [span for span in spans if span[0] == "NAME" and span[2] - span[1] <= 3]
+            if short:
+                add("refill gsd", *refill(names, text, short, True), text, 0.4)
     for section in "abefgh":
         for text, spans in conll(sources.text("GateNLP/broad_twitter_corpus", f"{section}.conll")):
             add("btc", text, spans, text, 0.7)
@@ -452,12 +504,12 @@ def tagger_rows(data_dir, sources, silver):
 
 
 def common_words(rows):
-    """Words that stand in lower case within sentences, twenty times or more."""
+    """Words that stand in lower case within sentences, forty times or more."""
     counts = collections.Counter()
     for row in rows:
         if row["train"]:
             counts.update(re.findall(r"(?<=[a-z,] )[a-z]{2,}\b", row["text"]))
-    return [word for word, count in counts.items() if count >= 20]
+    return [word for word, count in counts.items() if count >= 40]
 
 
 def lists(common):

