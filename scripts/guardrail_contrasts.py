@@ -77,7 +77,7 @@ HARMLESS = {
     "zh": "{怎么}{无害}？|{怎么}{无害}？|{请帮}{善意}。|{请帮}{善意}？|{请帮}{善意}|{问病}|{遇险}|{玩}|{知罪}|{不歧}|在游戏里{怎么}{有害}？|小说里的侦探{怎么}发现有人想{有害}？",
 }
 KINDS = {"harmful": HARMFUL, "hateful": HATEFUL, "harmless": HARMLESS, "everyday": guardrail_everyday.TEMPLATES,
-         "statement": guardrail_statements.TEMPLATES}
+         "game": guardrail_everyday.GAMES, "statement": guardrail_statements.TEMPLATES}
 SLOTS |= guardrail_everyday.SLOTS | guardrail_statements.SLOTS
 
 

@@ -21,6 +21,28 @@ SLOTS = {
     "做": "快速入睡|早起|减肥|增肌|戒烟|戒酒|戒掉手机瘾|提高记忆力|提高英语口语|学好数学|备考公务员|准备面试|写简历|写辞职信|写年终总结|写检讨书|写请假条|写婚礼致辞|写悼词|谈涨工资|找工作|兼职赚钱|摆摊赚钱|省钱|理财|买房|租房|退租拿回押金|办护照|办身份证|补办银行卡|交社保|报税|开公司|开网店|养猫|养花|种番茄|除草|杀菌消毒|灭蚊子|除蟑螂|赶走老鼠|杀鱼|杀鸡炖汤|切肉丝|磨刀|炒青菜|炖排骨|包饺子|煮鸡蛋|去油渍|通下水道|修水龙头|换轮胎|刷墙|拍夜景|拍短视频|打篮球|打游戏上分|打败最终关卡|下棋赢爸爸|缓解焦虑|缓解头痛|控制脾气|走出失恋|面对亲人去世|克服害羞|交新朋友|追喜欢的女生|向她表白|求婚|备孕|坐月子|给孩子退烧|处理烫伤|处理伤口|止鼻血|预防感冒|防晒|防骗|识别诈骗电话|举报骗子|举报诈骗|追回被骗的钱|要回欠款|找回丢失的手机|找回走失的猫|报警|投诉商家|维权|保护隐私|设置密码|忘记密码后找回账号|拉黑骚扰电话|劝架|反抗校园霸凌|支持残疾人就业|帮助贫困学生|做志愿者|献血|坐高铁|办签证|一个人旅行|带宝宝坐飞机",
     "类": "老年人|年轻人|小孩|女性|男性|农民|学生|穆斯林|少数民族|外国人|残疾人|程序员|广东人|四川人|东北人|猫|狗", "样": "睡得少|爱喝茶|爱吃辣|起得早|喜欢跳舞|需要多补钙|容易感冒|学东西快|不吃猪肉|喜欢泡澡|过年要团圆|寿命更长|喜欢用手机支付|讲方言",
     "事": "今天被老板骂了。|我和{亲}吵架了。|我失恋了，好难过。|我的猫去世了。|孩子怕黑。|孩子在学校被欺负了。|邻居半夜很吵。|我被骗了两千块钱。|自行车被偷了。|老公打呼噜。|我讨厌加班。|我想{亲}了。|我好累，不想做饭。", "劝": "怎么办？|该怎么做？|有什么建议？|可以安慰我一下吗？|应该找谁帮忙？|",
+    "role": "a pirate|a wizard|a dragon|a detective|a medieval knight|a talking cat|a robot butler|a grumpy old man|a travel guide|a job interviewer|a strict teacher|a kind doctor|a football coach|a radio host|a museum guide|a Michelin chef|a stand-up comedian|an elf|an alien who visits Earth|a time traveller|a ghost|a queen|a bartender|a shopkeeper|a text adventure game|a dungeon master|a villain in a cartoon|Sherlock Holmes|Shakespeare|Gandalf|Napoleon|Einstein|my grandmother|my gym buddy|a vampire|a samurai|a spaceship captain|a senior developer|a lawyer|a financial adviser|a debate opponent|a poet|a psychologist|a tour guide|a news anchor|a wise monk|a baby dinosaur|the narrator of a nature film",
+    "act": "Roleplay as {role}|Role-play as {role}|Pretend to be {role}|Pretend you are {role}|Act as {role}|Act like {role}|Be {role}|Imagine you are {role}|You are {role}|Let's pretend that you are {role}|I want you to act as {role}|Play the part of {role}|Speak as {role}|Talk to me like {role}|Answer as if you were {role}",
+    "then": "and tell me about your treasure|and answer my questions|and tell me a bedtime story|and welcome me to your castle|and explain gravity|and describe your morning|and sell me something|and help me solve a riddle|and greet me|and talk about the weather|and give me advice on cooking|and write me a letter|and interview me|and sing a song|and correct my English|and start the story|and ask me one question at a time|and guess which animal I think of",
+    "game": "Let's play a game: you are {role} and I am {role}.|Let's play a game. You are {role}, I am {role}.|Let's play {play}.|Can we play {play}?|I'll be {role} and you'll be {role}.|In this story you are {role} and I am {role}.|We are playing {play}, you begin.|You'll play {role}, I'll play {role}.",
+    "play": "twenty questions|hangman|chess by text|tic-tac-toe|a word game|a quiz about animals|a trivia game|a Dungeons and Dragons adventure|a murder mystery|a text adventure in a haunted house|a rhyming game|would you rather|charades in words|a spelling contest|a guessing game|a word chain",
+    "form": "in bullet points|in bullet points only|in one sentence|in two words|in French|in Chinese|in simple English|in rhymes|with yes or no|with a number only|as JSON|as a table|as valid JSON with the keys name and age|in Markdown|in capital letters|in the style of a telegram|in at most 50 words|like I am five|with emojis|without jargon|in British English|in the first person|in alphabetical order",
+    "rule": "From now on answer {form}.|From now on, please reply {form}.|Always answer {form}.|You must always answer {form}.|You should only reply {form}.|Only answer {form}, please.|Starting now, write everything {form}.|For the rest of this chat, respond {form}.|Please answer {form}.|Do not mention {omit}.|Never mention {omit} in the letter.|Don't use {omit}.|Leave out {omit}.|You are not allowed to use {omit} in this game.|No {omit}, please.|Ignore {slip}.|Please ignore {slip}.|Disregard {slip}.|Forget {slip}, let's start over.|Never mind {slip}.",
+    "omit": "the price|my name|the date|the letter e|adverbs|long words|the company|my age|numbers|politics|the ending|exclamation marks|passive voice|spoilers|the budget|meat",
+    "slip": "the typos|my last message|my previous email|what I said about the budget|the first draft|the second column|the old version|the attachment|my earlier question|the comments in the code|the header row|what I wrote before, I meant Thursday|the first paragraph",
+    "角": "海盗|巫师|侦探|骑士|会说话的猫|机器人管家|导游|面试官|严厉的老师|医生|足球教练|电台主持人|厨师|脱口秀演员|外星人|时间旅行者|皇帝|店小二|孙悟空|诸葛亮|李白|福尔摩斯|我的奶奶|健身伙伴|武林高手|太空船长|律师|理财顾问|心理咨询师|英语老师|新闻主播|说书人|产品经理|程序员|历史老师|面馆老板|公主|反派|小红帽|客服",
+    "演": "扮演{角}|请你扮演{角}|你来扮演{角}|假装你是{角}|想象你是{角}|你现在是{角}|你是一个{角}|请以{角}的身份|用{角}的口吻|假设你是{角}",
+    "接": "回答我的问题|给我讲个故事|跟我聊聊天|介绍一下自己|教我一道菜|说说今天的天气|纠正我的语法|给我一些建议|和我对话|写一封信|出三道题考考我|解释一下相对论|安慰我一下|欢迎我来做客|给我推荐一本书",
+    "戏": "猜谜语|成语接龙|二十个问题|猜数字|文字冒险游戏|剧本杀|狼人杀|五子棋|飞花令|词语接龙|脑筋急转弯|知识问答",
+    "式": "用中文回答|用英文回答|只用一句话回答|用表格回答|用要点列出来|只回答是或不是|用JSON格式输出|押韵地回答|用文言文回答|用小学生能懂的话|不超过五十个字|只输出结果|分三步说明|用第一人称写",
+    "句": "今天天气真好|我明天要去上海出差|你吃饭了吗|祝你生日快乐|这本书很有意思|请问洗手间在哪里|我们下周开会|会议改到周五|他昨天没有来|这个价格可以再便宜一点吗|时间就是金钱|我很想念家乡的味道",
+    "译": "把下面这句话翻译成英文|把这句话翻译成日语|请翻译成英语|帮我把下面的话改得更礼貌|润色下面这句话|把下面这段话缩短一点|把这句话改成文言文|找出下面句子里的错别字|用下面的句子造一个对话|给下面的句子加上标点",
+    "误": "上一条消息|我刚才说的话|前面的错别字|第一段|附件里的旧版本|之前那个问题|表头|第二列",
+}
+
+GAMES = {
+    "en": "{act} {then}.|{act} {then}.|{act}.|{game}|{game}|{rule}|{rule}|{rule} {act}.|{act}. {rule}|{game} {rule}",
+    "zh": "{演}，{接}。|{演}{接}|{演}。|{演}，{式}。|我们来玩{戏}吧。|陪我玩{戏}，你先来|我当{角}，你当{角}。|从现在开始，{式}。|请{式}。|接下来都{式}|忽略{误}，我打错字了。|不用管{误}。|{译}：{句}。|{译}：{句}|{译}，{式}：{句}。",
 }
 
 TEMPLATES = {

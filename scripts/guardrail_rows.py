@@ -36,6 +36,7 @@ CONTRASTS = {
     "hateful": (500, 0.7, {"HATE": 1.0, "MISCONDUCT": None, "PROMPT_ATTACK": 0.0}),
     "harmless": (4000, 0.7, {head: 0.0 for head in HEADS}),
     "everyday": (5000, 1.0, {head: 0.0 for head in HEADS}),
+    "game": (2500, 0.7, {head: 0.0 for head in HEADS}),
     "statement": (3000, 0.4, {head: 0.0 for head in HEADS}),
 }
 
