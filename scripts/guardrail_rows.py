@@ -8,7 +8,7 @@ import guardrail_collections
 import guardrail_contrasts
 from guardrail_disguises import Disguises
 from guardrail_prompts import Prompts
-from guardrail_sources import CLEAN, HEADS, Sources, bare, part_of, read_set, row
+from guardrail_sources import CLEAN, HEADS, bare, read_set, row
 
 
 def content_rows(data_dir, sources):
