@@ -27,7 +27,7 @@ pub(crate) use pack::pack_group;
 pub(crate) use quantized::quantized_linear;
 pub(crate) use rounding::{quantize_rows, quantize_super_rows};
 pub(crate) use super_blocks::super_linear;
-pub(crate) use words::{prefetch_ahead, prefetch_elements};
+pub(crate) use words::{FIRST_BYTES, Word, prefetch_ahead, prefetch_elements};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn rms_norm(args: &RmsNormArgs<'_>, out: &mut [f32]) {

@@ -9,7 +9,7 @@
 use std::arch::x86_64::*;
 
 use super::store;
-use super::words::{half_floats, half_pairs, load, prefetch, prefetch_ahead};
+use super::words::{HALVES, WORD, Word, prefetch, prefetch_ahead};
 use crate::columns::Columns;
 use crate::packed::GROUP;
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
@@ -81,7 +81,7 @@ fn few<F: Format, const R: usize>(group: &[u8], tile: &[RowBlock], out: &mut [__
     for (block, rows) in group.chunks_exact(F::GROUP_BYTES).zip(tile) {
         prefetch(block);
         // SAFETY: a chunk is a whole block of eight rows.
-        let weights = unsafe { F::unpack(block.as_ptr().cast()) };
+        let weights = unsafe { F::unpack(block.as_ptr()) };
         let dots = dots::<F, R, 1>(std::array::from_ref(&weights), rows);
         for ((sum, [dot]), row) in sums.iter_mut().zip(dots).zip(rows) {
             *sum = add_block::<F>(*sum, dot, &weights, row);
@@ -106,12 +106,13 @@ fn many<F: Format>(
         let skipped = if is_within { 0 } else { groups.len() - group_bytes };
         for (pair_id, groups) in groups.chunks(2 * group_bytes).enumerate() {
             // One that is not there is computed as zeros, whose results are not used.
-            let mut pair = [Unpacked::zeroed(); 2];
+            // SAFETY: whoever runs this has AVX2.
+            let mut pair = [unsafe { Unpacked::zeroed() }; 2];
             for (weights, group) in pair.iter_mut().zip(groups.chunks_exact(group_bytes)) {
                 let block = &group[start..start + F::GROUP_BYTES];
                 prefetch_ahead(block, skipped + BLOCKS_AHEAD * F::GROUP_BYTES);
                 // SAFETY: a whole block of eight rows.
-                *weights = unsafe { F::unpack(block.as_ptr().cast()) };
+                *weights = unsafe { F::unpack(block.as_ptr()) };
             }
             let mut at = 0;
             while at < num_rows {
@@ -130,7 +131,7 @@ fn many<F: Format>(
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn multiply<F: Format, const R: usize>(
-    pair: &[Unpacked; 2],
+    pair: &[Unpacked<__m256i>; 2],
     rows: &[RowBlock],
     pair_id: usize,
     sums: &mut [[__m256; GROUPS]],
@@ -148,7 +149,12 @@ fn multiply<F: Format, const R: usize>(
 /// Adds a block's share: its products `dot`, scaled, and that of its minima.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_block<F: Format>(sum: __m256, dot: __m256i, weights: &Unpacked, row: &RowBlock) -> __m256 {
+fn add_block<F: Format>(
+    sum: __m256,
+    dot: __m256i,
+    weights: &Unpacked<__m256i>,
+    row: &RowBlock,
+) -> __m256 {
     let scale = _mm256_mul_ps(weights.scale, _mm256_set1_ps(row.scale));
     let sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_cvtepi32_ps(dot), scale));
     if !F::HAS_MIN {
@@ -162,7 +168,7 @@ fn add_block<F: Format>(sum: __m256, dot: __m256i, weights: &Unpacked, row: &Row
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn dots<F: Format, const R: usize, const G: usize>(
-    groups: &[Unpacked; G],
+    groups: &[Unpacked<__m256i>; G],
     rows: &[RowBlock; R],
 ) -> [[__m256i; G]; R] {
     let ones = _mm256_set1_epi16(1);
@@ -223,21 +229,22 @@ pub(crate) fn broadcast(quad: [i8; 4]) -> __m256i {
     _mm256_set1_epi32(i32::from_le_bytes(quad.map(i8::cast_unsigned)))
 }
 
-/// The same block of eight weight rows, a row per lane.
+/// The same block of some weight rows, a row per lane.
 #[derive(Clone, Copy)]
-pub(crate) struct Unpacked {
+pub(crate) struct Unpacked<W: Word> {
     /// Elements `[4 i, 4 i + 4)` in step `i`: bytes, signed if the format is.
-    pub(crate) steps: [__m256i; STEPS],
-    pub(crate) scale: __m256,
-    pub(crate) min: __m256,
+    pub(crate) steps: [W; STEPS],
+    pub(crate) scale: W::Floats,
+    pub(crate) min: W::Floats,
 }
 
-impl Unpacked {
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn zeroed() -> Self {
-        let zero = _mm256_setzero_ps();
-        Self { steps: [_mm256_setzero_si256(); STEPS], scale: zero, min: zero }
+impl<W: Word> Unpacked<W> {
+    /// # Safety
+    /// As [`Word`].
+    #[inline(always)]
+    pub(crate) unsafe fn zeroed() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self { steps: [W::splat(0); STEPS], scale: W::no_floats(), min: W::no_floats() } }
     }
 }
 
@@ -254,8 +261,8 @@ pub(crate) trait Format {
     const HAS_MIN: bool = false;
 
     /// # Safety
-    /// The CPU has AVX2 and F16C; `block` is that of eight rows.
-    unsafe fn unpack(block: *const __m256i) -> Unpacked;
+    /// As [`Word`]; each of `blocks` is that of eight rows.
+    unsafe fn unpack<W: Word>(blocks: W::Blocks) -> Unpacked<W>;
 }
 
 pub(crate) struct Q4_0;
@@ -268,12 +275,13 @@ impl Format for Q4_0 {
     const FORMAT: BlockFormat = BlockFormat::Q4_0;
     const OFFSET: i32 = 8;
 
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+    #[inline(always)]
+    unsafe fn unpack<W: Word>(blocks: W::Blocks) -> Unpacked<W> {
         // SAFETY: the caller's promise: half floats, then four words of nibbles.
-        let (scale, quads) = unsafe { (half_floats(block), words(block.byte_add(16))) };
-        Unpacked { steps: nibbles(quads), scale, min: _mm256_setzero_ps() }
+        unsafe {
+            let (scale, min) = (W::half_floats(blocks, 0), W::no_floats());
+            Unpacked { steps: nibbles(blocks, HALVES), scale, min }
+        }
     }
 }
 
@@ -281,12 +289,13 @@ impl Format for Q4_1 {
     const FORMAT: BlockFormat = BlockFormat::Q4_1;
     const HAS_MIN: bool = true;
 
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+    #[inline(always)]
+    unsafe fn unpack<W: Word>(blocks: W::Blocks) -> Unpacked<W> {
         // SAFETY: the caller's promise: a word of half floats, then four of nibbles.
-        let ((scale, min), quads) = unsafe { (half_pairs(block), words(block.add(1))) };
-        Unpacked { steps: nibbles(quads), scale, min }
+        unsafe {
+            let (scale, min) = W::load(blocks, 0).half_pairs();
+            Unpacked { steps: nibbles(blocks, WORD), scale, min }
+        }
     }
 }
 
@@ -294,15 +303,14 @@ impl Format for Q5_0 {
     const FORMAT: BlockFormat = BlockFormat::Q5_0;
     const OFFSET: i32 = 16;
 
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+    #[inline(always)]
+    unsafe fn unpack<W: Word>(blocks: W::Blocks) -> Unpacked<W> {
         // SAFETY: the caller's promise: half floats, then a word of bits and four of nibbles.
-        let (scale, [bits], quads) = unsafe {
-            let after = block.byte_add(16);
-            (half_floats(block), words(after), words(after.add(1)))
-        };
-        Unpacked { steps: with_bits(nibbles(quads), bits), scale, min: _mm256_setzero_ps() }
+        unsafe {
+            let (scale, min) = (W::half_floats(blocks, 0), W::no_floats());
+            let bits = W::load(blocks, HALVES);
+            Unpacked { steps: with_bits(nibbles(blocks, HALVES + WORD), bits), scale, min }
+        }
     }
 }
 
@@ -311,13 +319,14 @@ impl Format for Q5_1 {
     const STEPS_SUMMED: usize = STEPS / 2;
     const HAS_MIN: bool = true;
 
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+    #[inline(always)]
+    unsafe fn unpack<W: Word>(blocks: W::Blocks) -> Unpacked<W> {
         // SAFETY: the caller's promise: words of half floats, of bits, and four of nibbles.
-        let ((scale, min), [bits], quads) =
-            unsafe { (half_pairs(block), words(block.add(1)), words(block.add(2))) };
-        Unpacked { steps: with_bits(nibbles(quads), bits), scale, min }
+        unsafe {
+            let (scale, min) = W::load(blocks, 0).half_pairs();
+            let bits = W::load(blocks, WORD);
+            Unpacked { steps: with_bits(nibbles(blocks, 2 * WORD), bits), scale, min }
+        }
     }
 }
 
@@ -325,56 +334,54 @@ impl Format for Q8_0 {
     const FORMAT: BlockFormat = BlockFormat::Q8_0;
     const SIGNED: bool = true;
 
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(block: *const __m256i) -> Unpacked {
+    #[inline(always)]
+    unsafe fn unpack<W: Word>(blocks: W::Blocks) -> Unpacked<W> {
         // SAFETY: the caller's promise: half floats, then eight words of elements.
-        let (scale, steps) = unsafe { (half_floats(block), words(block.byte_add(16))) };
-        Unpacked { steps, scale, min: _mm256_setzero_ps() }
+        unsafe {
+            let mut unpacked = Unpacked::zeroed();
+            unpacked.scale = W::half_floats(blocks, 0);
+            for (step, word) in unpacked.steps.iter_mut().enumerate() {
+                *word = W::load(blocks, HALVES + step * WORD);
+            }
+            unpacked
+        }
     }
 }
 
+/// The low and then the high nibbles of four words from `first` on.
+///
 /// # Safety
-/// The CPU has AVX2; `N` words are readable there.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn words<const N: usize>(first: *const __m256i) -> [__m256i; N] {
-    let mut words = [_mm256_setzero_si256(); N];
-    for (index, word) in words.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
-        *word = unsafe { load(first, index) };
+/// As [`Word`].
+#[inline(always)]
+unsafe fn nibbles<W: Word>(blocks: W::Blocks, first: usize) -> [W; STEPS] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let nibble = W::splat(0x0f);
+        let mut steps = [nibble; STEPS];
+        for i in 0..STEPS / 2 {
+            let word = W::load(blocks, first + i * WORD);
+            steps[i] = word.and(nibble);
+            steps[STEPS / 2 + i] = word.shr(4).and(nibble);
+        }
+        steps
     }
-    words
-}
-
-/// The low and then the high nibbles.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn nibbles(quads: [__m256i; 4]) -> [__m256i; STEPS] {
-    let mask = _mm256_set1_epi8(15);
-    let [a, b, c, d] = quads.map(|quad| _mm256_and_si256(quad, mask));
-    let [e, f, g, h] = quads.map(|quad| _mm256_and_si256(_mm256_srli_epi16::<4>(quad), mask));
-    [a, b, c, d, e, f, g, h]
 }
 
 /// Adds 16 to each element whose bit of its row's word is set.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn with_bits(mut steps: [__m256i; STEPS], bits: __m256i) -> [__m256i; STEPS] {
-    // Byte `i` of the word, four times in each lane, has the bits of steps `2 i` and `2 i + 1`.
-    let in_lane = _mm256_setr_epi8(
-        0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12, 0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12,
-        12, 12, 12,
-    );
-    let even = _mm256_set1_epi32(0x0804_0201);
-    let odd = _mm256_set1_epi32(0x8040_2010_u32.cast_signed());
-    let sixteen = _mm256_set1_epi8(16);
+///
+/// # Safety
+/// As [`Word`].
+#[inline(always)]
+unsafe fn with_bits<W: Word>(mut steps: [W; STEPS], bits: W) -> [W; STEPS] {
     for (i, steps) in steps.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-        let byte = _mm256_add_epi8(in_lane, _mm256_set1_epi8(i as i8));
-        let spread = _mm256_shuffle_epi8(bits, byte);
-        for (step, mask) in steps.iter_mut().zip([even, odd]) {
-            let is_set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, mask), mask);
-            *step = _mm256_or_si256(*step, _mm256_and_si256(is_set, sixteen));
+        // SAFETY: the caller's promise.
+        unsafe {
+            // Byte `i` of the word, four times in each lane, has the bits of steps `2 i` and
+            // `2 i + 1`.
+            let spread = bits.shuffle(i as u32 * 0x0101_0101);
+            for (step, mask) in steps.iter_mut().zip([0x0804_0201, 0x8040_2010]) {
+                *step = step.or(spread.sixteen_where_set(mask));
+            }
         }
     }
     steps

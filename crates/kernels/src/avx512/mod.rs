@@ -10,6 +10,7 @@ mod attention_rows;
 mod linear;
 mod quantized;
 mod super_blocks;
+mod words;
 
 use std::arch::x86_64::*;
 
@@ -79,14 +80,20 @@ unsafe fn halves(low: *const __m128i, high: *const __m128i) -> __m256i {
     }
 }
 
-/// Fetches what will be read after the same block of two groups side by side, `rest` bytes before
-/// their ends: of each group the bytes ahead, and in place of those behind its end the first ones
-/// of the group in its place in the next pair. So each byte is asked for once, and equally early.
+/// How far behind a block of two groups side by side, `rest` bytes before their ends, lies what is
+/// to be fetched meanwhile: the bytes ahead, and in place of those behind a group's end the first
+/// ones of the group in its place in the next pair. So each byte is asked for once, and equally
+/// early.
+fn ahead_of_pair(rest: usize, group_bytes: usize) -> usize {
+    let ahead = PAIR_AHEAD.min(group_bytes);
+    if ahead < rest { ahead } else { ahead + group_bytes }
+}
+
+/// Fetches what lies [`ahead_of_pair`] of the same block of two groups.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn prefetch_pair(blocks: [&[u8]; 2], rest: usize, group_bytes: usize) {
-    let ahead = PAIR_AHEAD.min(group_bytes);
-    let ahead = if ahead < rest { ahead } else { ahead + group_bytes };
+    let ahead = ahead_of_pair(rest, group_bytes);
     for block in blocks {
         prefetch_ahead(block, ahead);
     }

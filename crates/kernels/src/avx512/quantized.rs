@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{PAIR, broadcast, join, join_floats, pair_of, prefetch_pair, store};
-use crate::avx2::quantized::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, STEPS};
+use super::{PAIR, broadcast, pair_of, prefetch_pair, store};
+use crate::avx2::quantized::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Unpacked};
 use crate::columns::Columns;
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, RowBlock};
 
@@ -72,7 +72,7 @@ fn few<F: Format, const R: usize>(
     for ((low, high), rows) in low.zip(high).zip(tile.as_chunks::<R>().0) {
         prefetch_pair([low, high], rest, group_bytes);
         rest -= F::GROUP_BYTES;
-        let block = Block::unpack::<F>([low, high]);
+        let block = unpack::<F>([low, high]);
         for (sums, row) in sums.iter_mut().zip(rows) {
             add_products::<F, 1>([&block], row, sums);
         }
@@ -92,14 +92,15 @@ fn many<F: Format, const P: usize>(
 ) {
     out.fill([_mm512_setzero_ps(); PAIRS]);
     let group_bytes = pairs[0][0].len();
-    let mut blocks = [Block::zeroed(); P];
+    // SAFETY: whoever runs this has AVX-512.
+    let mut blocks = [unsafe { Block::zeroed() }; P];
     for (block_id, rows) in tile.chunks_exact(out.len()).enumerate() {
         let start = block_id * F::GROUP_BYTES;
         for (block, [low, high]) in blocks.iter_mut().zip(pairs) {
             let range = start..start + F::GROUP_BYTES;
             let [low, high] = [&low[range.clone()], &high[range]];
             prefetch_pair([low, high], group_bytes - start, group_bytes);
-            *block = Block::unpack::<F>([low, high]);
+            *block = unpack::<F>([low, high]);
         }
         for (sums, row) in out.iter_mut().zip(rows) {
             let sums = sums.first_chunk_mut().expect("there are at least as many");
@@ -109,39 +110,21 @@ fn many<F: Format, const P: usize>(
 }
 
 /// One block of sixteen weight rows.
-#[derive(Clone, Copy)]
-struct Block {
-    steps: [__m512i; STEPS],
-    scales: __m512,
-    minima: __m512,
-}
+type Block = Unpacked<__m512i>;
 
-impl Block {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn zeroed() -> Self {
-        let (scales, minima) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-        Self { steps: [_mm512_setzero_si512(); STEPS], scales, minima }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn unpack<F: Format>([low, high]: [&[u8]; 2]) -> Self {
-        assert!(low.len() == F::GROUP_BYTES && high.len() == F::GROUP_BYTES);
-        // SAFETY: asserted: whole blocks of eight rows.
-        let (low, high) =
-            unsafe { (F::unpack(low.as_ptr().cast()), F::unpack(high.as_ptr().cast())) };
-        let mut steps = [_mm512_setzero_si512(); STEPS];
-        for (step, (low, high)) in steps.iter_mut().zip(low.steps.into_iter().zip(high.steps)) {
-            *step = join(low, high);
-            if F::SIGNED {
-                // One operand is unsigned: 128 more, which the offset takes away again.
-                *step = _mm512_xor_si512(*step, _mm512_set1_epi8(i8::MIN));
-            }
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn unpack<F: Format>(blocks: [&[u8]; 2]) -> Block {
+    assert!(blocks.iter().all(|block| block.len() == F::GROUP_BYTES));
+    // SAFETY: asserted: whole blocks of eight rows.
+    let mut block = unsafe { F::unpack::<__m512i>(blocks.map(<[u8]>::as_ptr)) };
+    if F::SIGNED {
+        for step in &mut block.steps {
+            // One operand is unsigned: 128 more, which the offset takes away again.
+            *step = _mm512_xor_si512(*step, _mm512_set1_epi8(i8::MIN));
         }
-        let scales = join_floats(low.scale, high.scale);
-        Self { steps, scales, minima: join_floats(low.min, high.min) }
     }
+    block
 }
 
 /// Adds the products of a row with one block or two.
@@ -161,10 +144,10 @@ fn add_products<F: Format, const P: usize>(
         }
     }
     for ((sum, dots), block) in sums.iter_mut().zip(dots).zip(blocks) {
-        let scale = _mm512_mul_ps(block.scales, _mm512_set1_ps(row.scale));
+        let scale = _mm512_mul_ps(block.scale, _mm512_set1_ps(row.scale));
         *sum = _mm512_add_ps(*sum, _mm512_mul_ps(_mm512_cvtepi32_ps(dots), scale));
         if F::HAS_MIN {
-            let share = _mm512_mul_ps(block.minima, _mm512_set1_ps(row.scaled_sum));
+            let share = _mm512_mul_ps(block.min, _mm512_set1_ps(row.scaled_sum));
             *sum = _mm512_add_ps(*sum, share);
         }
     }

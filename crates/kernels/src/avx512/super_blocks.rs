@@ -7,9 +7,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{PAIR, broadcast, join, join_floats, pair_of, prefetch_pair, store};
-use crate::avx2::Ahead;
-use crate::avx2::super_blocks::formats::{Format, Head as GroupHead, Q2K, Q3K, Q4K, Q5K, Q6K};
+use super::{PAIR, ahead_of_pair, broadcast, pair_of, store};
+use crate::avx2::super_blocks::formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
+use crate::avx2::{Ahead, Word};
 use crate::columns::Columns;
 use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
@@ -71,71 +71,8 @@ fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
     }
 }
 
-/// What scales a block of sixteen rows; see the head of a group.
-struct Head {
-    d: __m512,
-    dmin: __m512,
-    /// In 32 bits.
-    scales: [__m512i; 16],
-    shares: [__m512i; 8],
-}
-
-impl Head {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn zeroed() -> Self {
-        let zero = _mm512_setzero_si512();
-        let (d, dmin) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-        Self { d, dmin, scales: [zero; 16], shares: [zero; 8] }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn join(low: &GroupHead, high: &GroupHead) -> Self {
-        let (d, dmin) = (join_floats(low.d, high.d), join_floats(low.dmin, high.dmin));
-        let mut head = Self { d, dmin, ..Self::zeroed() };
-        for (scale, (&low, &high)) in
-            head.scales.iter_mut().zip(low.scales.iter().zip(&high.scales))
-        {
-            *scale = _mm512_srai_epi32::<16>(join(low, high));
-        }
-        for (share, (&low, &high)) in
-            head.shares.iter_mut().zip(low.shares.iter().zip(&high.shares))
-        {
-            *share = join(low, high);
-        }
-        head
-    }
-}
-
 /// The same block of two groups.
-struct Blocks([*const __m256i; 2]);
-
-impl Blocks {
-    /// # Safety
-    /// The CPU has AVX-512; both are whole blocks of eight rows.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn head<F: Format>(&self) -> Head {
-        // SAFETY: the caller's promise.
-        unsafe { Head::join(&F::head(self.0[0]), &F::head(self.0[1])) }
-    }
-
-    /// # Safety
-    /// As [`Self::head`]; `half` is 0 or 1 and `step` 0 to 7.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn steps<F: Format>(&self, half: usize, step: usize) -> [__m512i; 4] {
-        // SAFETY: the caller's promise.
-        let (low, high) =
-            unsafe { (F::steps(self.0[0], half, step), F::steps(self.0[1], half, step)) };
-        let mut steps = [_mm512_setzero_si512(); 4];
-        for (joined, (low, high)) in steps.iter_mut().zip(low.into_iter().zip(high)) {
-            *joined = join(low, high);
-        }
-        steps
-    }
-}
+type Blocks = <__m512i as Word>::Blocks;
 
 /// Steps that share a scale.
 const fn steps_of_scale<F: Format>() -> usize {
@@ -156,15 +93,16 @@ fn direct<F: Format, const R: usize>(
     let mut rest = group_bytes;
     let [low, high] = groups.map(|group| group.chunks_exact(F::GROUP_BYTES));
     for ((low, high), rows) in low.zip(high).zip(rows) {
-        prefetch_pair([low, high], rest, group_bytes);
+        let ahead = ahead_of_pair(rest, group_bytes);
         rest -= F::GROUP_BYTES;
-        let blocks = Blocks([low.as_ptr().cast(), high.as_ptr().cast()]);
+        let blocks = [low.as_ptr(), high.as_ptr()];
+        let next = blocks.map(|block| block.wrapping_add(ahead));
         // SAFETY: a chunk is a whole block of eight rows.
-        let head = unsafe { blocks.head::<F>() };
+        let head = unsafe { F::head::<__m512i>(blocks) };
         let mut dots = [_mm512_setzero_si512(); R];
         for half in 0..2 {
             // SAFETY: as above; a half has four sub-blocks.
-            unsafe { sub_blocks::<F, R>(&blocks, half, &head, rows, &mut dots) };
+            unsafe { sub_blocks::<F, R>((blocks, next), half, &head, rows, &mut dots) };
         }
         for ((sum, dot), row) in sums.iter_mut().zip(dots).zip(rows) {
             *sum = add_block::<F>(*sum, dot, &head, row);
@@ -173,16 +111,17 @@ fn direct<F: Format, const R: usize>(
     out[..R].copy_from_slice(&sums);
 }
 
-/// Adds the scaled products of the four sub-blocks of a half.
+/// Adds the scaled products of the four sub-blocks of a half. Fetches a half of the blocks that are
+/// read later, a few lines beside each step: asked for all at once they would wait for one another.
 ///
 /// # Safety
-/// As [`Blocks::head`]; `half` is 0 or 1.
+/// As [`Format::head`]; `half` is 0 or 1.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn sub_blocks<F: Format, const R: usize>(
-    blocks: &Blocks,
+    (blocks, next): (Blocks, Blocks),
     half: usize,
-    head: &Head,
+    head: &Head<__m512i>,
     rows: &[SuperRow; R],
     dots: &mut [__m512i; R],
 ) {
@@ -190,8 +129,9 @@ unsafe fn sub_blocks<F: Format, const R: usize>(
     for part in 0..parts {
         let mut products = [[_mm512_setzero_si512(); R]; 4];
         for step in part * steps_of_scale::<F>()..(part + 1) * steps_of_scale::<F>() {
+            fetch_step::<F>(next, half * STEPS + step);
             // SAFETY: the caller's promise.
-            let weights = unsafe { blocks.steps::<F>(half, step) };
+            let weights = unsafe { F::steps::<__m512i>(blocks, half, step) };
             for (sub, (products, weights)) in products.iter_mut().zip(weights).enumerate() {
                 for (products, row) in products.iter_mut().zip(rows) {
                     let x = broadcast(row.quants.as_chunks().0[(4 * half + sub) * STEPS + step]);
@@ -202,16 +142,42 @@ unsafe fn sub_blocks<F: Format, const R: usize>(
         for (sub, products) in products.into_iter().enumerate() {
             let scale = head.scales[parts * (4 * half + sub) + part];
             for (dot, products) in dots.iter_mut().zip(products) {
-                *dot = _mm512_add_epi32(*dot, _mm512_mullo_epi32(products, scale));
+                *dot = add_scaled(*dot, products, scale);
             }
         }
     }
 }
 
+/// Fetches what a step has of two blocks: a sixteenth.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn fetch_step<F: Format>(blocks: Blocks, step: usize) {
+    let step_bytes = F::GROUP_BYTES / (2 * STEPS);
+    // Where a line is skipped now and then, the CPU's own foresight has it.
+    let fetches = if step_bytes <= 80 { 1 } else { 2 };
+    for fetch in step * fetches..(step + 1) * fetches {
+        for block in blocks {
+            // An address past the end does no harm.
+            _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(fetch * step_bytes / fetches).cast());
+        }
+    }
+}
+
+/// Adds sums of products, of 24 bits at most, times a scale as [`Word::scale`] has it: one
+/// instruction multiplies their low byte and what is above it. To multiply 32 bits takes three.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_scaled(dot: __m512i, products: __m512i, scale: __m512i) -> __m512i {
+    let parts = _mm512_broadcast_i32x4(_mm_setr_epi8(
+        0, -1, 1, 2, 4, -1, 5, 6, 8, -1, 9, 10, 12, -1, 13, 14,
+    ));
+    _mm512_dpwssd_epi32(dot, _mm512_shuffle_epi8(products, parts), scale)
+}
+
 /// Adds a block's share: its products `dot`, scaled, and what its minima or its offset take away.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn add_block<F: Format>(sum: __m512, dot: __m512i, head: &Head, row: &SuperRow) -> __m512 {
+fn add_block<F: Format>(sum: __m512, dot: __m512i, head: &Head<__m512i>, row: &SuperRow) -> __m512 {
     let sums: &[i16] = if F::HAS_DOUBLE_SCALES { &row.double_sums } else { &row.sums };
     let mut shares = _mm512_setzero_si512();
     for (&share, &[a, b]) in head.shares.iter().zip(sums.as_chunks::<2>().0) {
@@ -225,7 +191,7 @@ fn add_block<F: Format>(sum: __m512, dot: __m512i, head: &Head, row: &SuperRow) 
         let taken = _mm512_mul_ps(_mm512_mul_ps(head.dmin, scale), _mm512_cvtepi32_ps(shares));
         return _mm512_sub_ps(_mm512_add_ps(sum, product), taken);
     }
-    let offset = _mm512_mullo_epi32(shares, _mm512_set1_epi32(F::OFFSET));
+    let offset = _mm512_sll_epi32(shares, _mm_cvtsi32_si128(F::OFFSET.trailing_zeros() as i32));
     let dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(dot, offset));
     _mm512_add_ps(sum, _mm512_mul_ps(_mm512_mul_ps(head.d, scale), dot))
 }
@@ -234,7 +200,7 @@ fn add_block<F: Format>(sum: __m512, dot: __m512i, head: &Head, row: &SuperRow) 
 struct Panel {
     /// Steps of the sub-blocks in order.
     steps: [__m512i; SUB_BLOCKS * STEPS],
-    head: Head,
+    head: Head<__m512i>,
 }
 
 /// Products of the groups of 1 to [`PANELS`] panels with the rows of a tile, added to `sums`.
@@ -299,8 +265,7 @@ fn multiply<F: Format, const R: usize>(
             }
             for (dots, products) in dots.iter_mut().zip(products) {
                 for ((dot, products), panel) in dots.iter_mut().zip(products).zip(panels) {
-                    let scaled = _mm512_mullo_epi32(products, panel.head.scales[scale]);
-                    *dot = _mm512_add_epi32(*dot, scaled);
+                    *dot = add_scaled(*dot, products, panel.head.scales[scale]);
                 }
             }
         }
@@ -317,21 +282,23 @@ impl Panel {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn zeroed() -> Self {
-        Self { steps: [_mm512_setzero_si512(); SUB_BLOCKS * STEPS], head: Head::zeroed() }
+        // SAFETY: whoever runs this has AVX-512.
+        let head = unsafe { Head::zeroed() };
+        Self { steps: [_mm512_setzero_si512(); SUB_BLOCKS * STEPS], head }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn unpack<F: Format>(&mut self, blocks: [&[u8]; 2]) {
         assert!(blocks.iter().all(|block| block.len() == F::GROUP_BYTES));
-        let blocks = Blocks(blocks.map(|block| block.as_ptr().cast()));
+        let blocks = blocks.map(<[u8]>::as_ptr);
         // SAFETY: asserted above: whole blocks of eight rows.
-        self.head = unsafe { blocks.head::<F>() };
+        self.head = unsafe { F::head::<__m512i>(blocks) };
         let halves = self.steps.as_chunks_mut::<{ 4 * STEPS }>().0;
         for (half, steps) in halves.iter_mut().enumerate() {
             for step in 0..STEPS {
                 // SAFETY: as above; a half has four sub-blocks of eight steps.
-                let unpacked = unsafe { blocks.steps::<F>(half, step) };
+                let unpacked = unsafe { F::steps::<__m512i>(blocks, half, step) };
                 for (sub, unpacked) in unpacked.into_iter().enumerate() {
                     steps[sub * STEPS + step] = unpacked;
                 }

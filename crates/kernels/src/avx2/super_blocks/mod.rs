@@ -101,9 +101,9 @@ fn few<F: Format, const R: usize>(group: &[u8], tile: &[SuperRow], out: &mut [__
     let blocks = group.chunks_exact(F::GROUP_BYTES);
     for (block, rows) in blocks.zip(tile.as_chunks::<R>().0) {
         prefetch(block);
-        let block: *const __m256i = block.as_ptr().cast();
+        let block = block.as_ptr();
         // SAFETY: a chunk is a whole block of eight rows.
-        let head = unsafe { F::head(block) };
+        let head = unsafe { F::head::<__m256i>(block) };
         let mut dots = [_mm256_setzero_si256(); R];
         for half in 0..2 {
             // SAFETY: as above; a half has four sub-blocks.
@@ -137,9 +137,9 @@ fn few<F: Format, const R: usize>(group: &[u8], tile: &[SuperRow], out: &mut [__
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT: usize>(
-    block: *const __m256i,
+    block: *const u8,
     half: usize,
-    head: &Head,
+    head: &Head<__m256i>,
     rows: &[SuperRow; R],
     dots: &mut [__m256i; R],
 ) {
@@ -154,7 +154,7 @@ unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT:
         for i in 0..F::STEPS_SUMMED {
             let step = part * F::STEPS_SUMMED + i;
             // SAFETY: the caller's promise.
-            let weights = unsafe { F::steps(block, half, step) };
+            let weights = unsafe { F::steps::<__m256i>(block, half, step) };
             for (sub, (pairs, weights)) in pairs.iter_mut().zip(&weights[FIRST..]).enumerate() {
                 for (pairs, row) in pairs.iter_mut().zip(rows) {
                     let quads = row.quants.as_chunks::<4>().0;
@@ -176,28 +176,30 @@ unsafe fn sub_blocks<F: Format, const R: usize, const FIRST: usize, const COUNT:
 struct Unpacked {
     /// Steps of the sub-blocks in order.
     steps: [__m256i; SUB_BLOCKS * STEPS],
-    head: Head,
+    head: Head<__m256i>,
 }
 
 impl Unpacked {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn zeroed() -> Self {
-        Self { steps: [_mm256_setzero_si256(); SUB_BLOCKS * STEPS], head: Head::zeroed() }
+        // SAFETY: whoever runs this has AVX2.
+        let head = unsafe { Head::zeroed() };
+        Self { steps: [_mm256_setzero_si256(); SUB_BLOCKS * STEPS], head }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn unpack<F: Format>(&mut self, block: &[u8]) {
         assert!(block.len() == F::GROUP_BYTES);
-        let block = block.as_ptr().cast();
+        let block = block.as_ptr();
         // SAFETY: asserted above: a whole block of eight rows.
-        self.head = unsafe { F::head(block) };
+        self.head = unsafe { F::head::<__m256i>(block) };
         let halves = self.steps.as_chunks_mut::<{ 4 * STEPS }>().0;
         for (half, steps) in halves.iter_mut().enumerate() {
             for step in 0..STEPS {
                 // SAFETY: as above; a half has four sub-blocks of eight steps.
-                let unpacked = unsafe { F::steps(block, half, step) };
+                let unpacked = unsafe { F::steps::<__m256i>(block, half, step) };
                 for (sub, unpacked) in unpacked.into_iter().enumerate() {
                     steps[sub * STEPS + step] = unpacked;
                 }
@@ -312,7 +314,7 @@ fn pair(sums: &[i16], index: usize) -> __m256i {
 /// Adds a block's share: its products `dot`, scaled, and what its minima take away.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_block<F: Format>(sum: __m256, dot: __m256i, head: &Head, row: &SuperRow) -> __m256 {
+fn add_block<F: Format>(sum: __m256, dot: __m256i, head: &Head<__m256i>, row: &SuperRow) -> __m256 {
     let scale = _mm256_set1_ps(row.scale);
     let product = _mm256_mul_ps(_mm256_mul_ps(head.d, scale), _mm256_cvtepi32_ps(dot));
     let sum = _mm256_add_ps(sum, product);
