@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use kernels::{
-    AttendArgs, AttendRowsArgs, BLOCK_LEN, BlockFormat, Floats, KernelTable, KvShape, PARTITION,
-    Partials, Slot, UnpackArgs, merge_partials, partial_len, read_kv,
+    AttendArgs, AttendRowsArgs, BLOCK_LEN, BlockFormat, KernelTable, KvElements, KvShape,
+    PARTITION, Partials, Slot, UnpackArgs, merge_partials, partial_len,
 };
 
 use super::parallel::{for_each_chunk, num_threads, rows_per_chunk};
@@ -101,7 +101,8 @@ impl InplaceOp2 for WriteKv<'_> {
         let shape = kv_shape(cache, cache_layout)?;
         match (cache, cache_layout.contiguous_offsets()) {
             (CpuStorage::U8(bytes), Some((start, end))) => {
-                kernels::write_kv_q8_0(&shape, &mut bytes[start..end], rows, self.slots);
+                let (blocks, _) = bytes[start..end].as_chunks_mut();
+                kernels::write_kv_q8_0(&shape, blocks, rows, self.slots);
             }
             (cache, _) => {
                 let mut cache = floats_mut(cache, cache_layout)?;
@@ -151,7 +152,8 @@ impl CustomOp3 for Attention<'_> {
             table: KernelTable::detect(),
             seqs: &self.batch.seqs,
             shape,
-            kv: Kv::of((keys, keys_layout), (values, values_layout))?,
+            keys: kv_elements(keys, keys_layout)?,
+            values: kv_elements(values, values_layout)?,
             queries: f32_slice(queries, queries_layout)?,
             row_len,
             group: row_len / kv_row_len,
@@ -160,26 +162,13 @@ impl CustomOp3 for Attention<'_> {
     }
 }
 
-/// Keys and values of a layer.
-#[derive(Clone, Copy)]
-enum Kv<'a> {
-    Floats { keys: Floats<'a>, values: Floats<'a> },
-    Q8_0 { keys: &'a [u8], values: &'a [u8] },
-}
-
-impl<'a> Kv<'a> {
-    fn of(keys: (&'a CpuStorage, &Layout), values: (&'a CpuStorage, &Layout)) -> Result<Self> {
-        let offsets = |layout: &Layout| layout.contiguous_offsets();
-        match (keys.0, offsets(keys.1), values.0, offsets(values.1)) {
-            (CpuStorage::U8(keys), Some(own), CpuStorage::U8(values), Some(others)) => {
-                let (keys, values) = (&keys[own.0..own.1], &values[others.0..others.1]);
-                Ok(Self::Q8_0 { keys, values })
-            }
-            _ => {
-                let (keys, values) = (floats(keys.0, keys.1)?, floats(values.0, values.1)?);
-                Ok(Self::Floats { keys, values })
-            }
+/// A layer's keys or values: floats, or bytes that are blocks of Q8_0.
+fn kv_elements<'a>(cache: &'a CpuStorage, layout: &Layout) -> Result<KvElements<'a>> {
+    match (cache, layout.contiguous_offsets()) {
+        (CpuStorage::U8(bytes), Some((start, end))) => {
+            Ok(KvElements::Q8_0(bytes[start..end].as_chunks().0))
         }
+        _ => Ok(KvElements::Floats(floats(cache, layout)?)),
     }
 }
 
@@ -187,7 +176,8 @@ struct CpuAttention<'a> {
     table: &'static KernelTable,
     seqs: &'a [PagedSeq],
     shape: KvShape,
-    kv: Kv<'a>,
+    keys: KvElements<'a>,
+    values: KvElements<'a>,
     queries: &'a [f32],
     row_len: usize,
     /// Query heads that share a KV head.
@@ -343,40 +333,37 @@ impl<'a> CpuAttention<'a> {
         let first_query = |row: usize| row * self.row_len + run.kv_head * num_queries;
         let scale = 1.0 / (self.shape.head_dim as f32).sqrt();
         let num_rows = run.rows.end - first_row;
-        match self.kv {
-            Kv::Floats { keys, values } if num_rows < ROWS_TOGETHER => {
-                for (row, partial) in (first_row..).zip(partials.chunks_exact_mut(len)) {
-                    let args = AttendArgs {
-                        shape: self.shape,
-                        keys,
-                        values,
-                        block_table: &slab.seq.block_table,
-                        kv_head: run.kv_head,
-                        queries: &self.queries[first_query(row)..][..num_queries],
-                        num_heads: self.group,
-                        start,
-                        end: slab.seq.context_end(row).min(start + PARTITION),
-                        scale,
-                    };
-                    self.table.attend(&args, partial);
-                }
-            }
-            _ => {
-                self.unpack(slab, &run, unpacked);
-                let args = AttendRowsArgs {
-                    head_dim: self.shape.head_dim,
-                    keys: &unpacked.keys,
-                    values: &unpacked.values,
-                    queries: &self.queries[first_query(first_row)..],
-                    row_len: self.row_len,
-                    num_rows,
+        if num_rows < ROWS_TOGETHER {
+            for (row, partial) in (first_row..).zip(partials.chunks_exact_mut(len)) {
+                let args = AttendArgs {
+                    shape: self.shape,
+                    keys: self.keys,
+                    values: self.values,
+                    block_table: &slab.seq.block_table,
+                    kv_head: run.kv_head,
+                    queries: &self.queries[first_query(row)..][..num_queries],
                     num_heads: self.group,
-                    first_end: (slab.seq.context_end(first_row) - start).min(PARTITION),
+                    start,
+                    end: slab.seq.context_end(row).min(start + PARTITION),
                     scale,
                 };
-                self.table.attend_rows(&args, partials);
+                self.table.attend(&args, partial);
             }
+            return;
         }
+        self.unpack(slab, &run, unpacked);
+        let args = AttendRowsArgs {
+            head_dim: self.shape.head_dim,
+            keys: &unpacked.keys,
+            values: &unpacked.values,
+            queries: &self.queries[first_query(first_row)..],
+            row_len: self.row_len,
+            num_rows,
+            num_heads: self.group,
+            first_end: (slab.seq.context_end(first_row) - start).min(PARTITION),
+            scale,
+        };
+        self.table.attend_rows(&args, partials);
     }
 
     /// Unpacks what any row of the slab attends to of a partition, if it is not there already.
@@ -387,27 +374,17 @@ impl<'a> CpuAttention<'a> {
         }
         let start = run.part * PARTITION;
         let end = slab.seq.context_end(slab.rows.end - 1).min(start + PARTITION);
-        let (shape, table) = (&self.shape, &slab.seq.block_table);
-        for out in [&mut unpacked.keys, &mut unpacked.values] {
-            out.resize(PARTITION * shape.head_dim, 0.0);
-        }
-        match self.kv {
-            Kv::Floats { keys, values } => {
-                read_kv(shape, keys, table, run.kv_head, start..end, &mut unpacked.keys);
-                read_kv(shape, values, table, run.kv_head, start..end, &mut unpacked.values);
-            }
-            Kv::Q8_0 { keys, values } => {
-                let args = |cache| UnpackArgs {
-                    shape: *shape,
-                    cache,
-                    block_table: table,
-                    kv_head: run.kv_head,
-                    start,
-                    end,
-                };
-                self.table.unpack_q8_0(&args(keys), &mut unpacked.keys);
-                self.table.unpack_q8_0(&args(values), &mut unpacked.values);
-            }
+        for (cache, out) in [(self.keys, &mut unpacked.keys), (self.values, &mut unpacked.values)] {
+            out.resize(PARTITION * self.shape.head_dim, 0.0);
+            let args = UnpackArgs {
+                shape: self.shape,
+                cache,
+                block_table: &slab.seq.block_table,
+                kv_head: run.kv_head,
+                start,
+                end,
+            };
+            self.table.unpack_kv(&args, out);
         }
         unpacked.of = of;
     }

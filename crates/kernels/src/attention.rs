@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::HEAD_DIM_MAX;
 use crate::floats::Floats;
-use crate::kv::KvShape;
+use crate::kv::{KvElements, KvShape, Stored};
 
 /// Positions of a partition. Small enough that its keys stay in the second-level cache while the
 /// rows of a prompt pass over them, and that a long context gives every core a share.
@@ -20,8 +20,8 @@ pub const PARTITION: usize = 256;
 #[derive(Debug, Clone, Copy)]
 pub struct AttendArgs<'a> {
     pub shape: KvShape,
-    pub keys: Floats<'a>,
-    pub values: Floats<'a>,
+    pub keys: KvElements<'a>,
+    pub values: KvElements<'a>,
     /// `block_table[p / block_size]` holds position `p`.
     pub block_table: &'a [u32],
     pub kv_head: usize,
@@ -42,8 +42,8 @@ impl AttendArgs<'_> {
         let shape = &self.shape;
         assert!(shape.head_dim.is_multiple_of(8) && shape.head_dim <= HEAD_DIM_MAX);
         assert!(shape.head_dim > 0 && shape.block_size > 0 && self.num_heads > 0);
-        assert_eq!(self.keys.len(), shape.num_elements(), "keys do not have their shape");
-        assert_eq!(self.values.len(), shape.num_elements(), "values do not have their shape");
+        self.keys.check(shape);
+        self.values.check(shape);
         assert_eq!(self.queries.len(), self.num_heads * shape.head_dim);
         assert!(self.kv_head < shape.num_kv_heads);
         assert!(self.start.is_multiple_of(PARTITION));
@@ -75,14 +75,14 @@ impl AttendArgs<'_> {
         })
     }
 
-    /// The first position of each run relative to `start`, the run's elements of `cache`, and those
-    /// of the run after it, none after the last.
-    pub(crate) fn runs_and_next<'a, E>(
+    /// The first position of each run relative to `start`, what stores the run in `cache`, and what
+    /// stores the run after it, nothing after the last.
+    pub(crate) fn runs_and_next<'a, E: Stored>(
         &'a self,
         cache: &'a [E],
     ) -> impl Iterator<Item = (usize, &'a [E], &'a [E])> {
         let elements = |(run, first): &(Range<usize>, usize)| {
-            &cache[*first..first + run.len() * self.shape.head_dim]
+            &cache[first / E::LEN..][..run.len() * self.shape.head_dim / E::LEN]
         };
         let mut runs = self.runs().peekable();
         std::iter::from_fn(move || {
@@ -133,8 +133,8 @@ impl<'a> AttendRowsArgs<'a> {
         let (head_dim, first) = (self.head_dim, row * self.row_len);
         AttendArgs {
             shape: KvShape { num_blocks: 1, num_kv_heads: 1, block_size: PARTITION, head_dim },
-            keys: Floats::F32(self.keys),
-            values: Floats::F32(self.values),
+            keys: KvElements::Floats(Floats::F32(self.keys)),
+            values: KvElements::Floats(Floats::F32(self.values)),
             block_table: &[0],
             kv_head: 0,
             queries: &self.queries[first..first + self.num_heads * head_dim],

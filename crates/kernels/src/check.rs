@@ -8,7 +8,8 @@ use half::{bf16, f16};
 use crate::attention::{AttendArgs, AttendRowsArgs, PARTITION, partial_len};
 use crate::columns::Columns;
 use crate::floats::Floats;
-use crate::kv::KvShape;
+use crate::kv::{KvElements, KvShape};
+use crate::kv_q8_0::{BLOCK_BYTES, write_kv_q8_0};
 use crate::linear::LinearArgs;
 use crate::packed::PackedFormat;
 use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, RowBlock};
@@ -52,7 +53,11 @@ pub(crate) fn agree(a: &KernelTable, b: &KernelTable) -> bool {
             }))
         })
     });
-    supers && blocks && in_floats(a, b, &mut random) && of_rows(a, b, &mut random)
+    supers
+        && blocks
+        && in_floats(a, b, &mut random)
+        && in_q8_0(a, b, &mut random)
+        && of_rows(a, b, &mut random)
 }
 
 /// Whether attention of several rows, more than a vector has lanes, is the same.
@@ -95,28 +100,47 @@ fn in_floats(a: &KernelTable, b: &KernelTable, random: &mut Random) -> bool {
             let args = LinearArgs { weights, rows: &rows, k: K };
             same([a, b].map(|table| products(num_rows, |out| table.linear(&args, out))))
         });
-        let cache = all.slice(0..shape.num_elements());
-        products
-            && (1..=9).all(|num_heads| {
-                let queries = random.floats(num_heads * HEAD_DIM);
-                let args = AttendArgs {
-                    shape,
-                    keys: cache,
-                    values: cache,
-                    block_table: &[2, 0, 1],
-                    kv_head: 0,
-                    queries: &queries,
-                    num_heads,
-                    start: 0,
-                    end: 19,
-                    scale: 0.125,
-                };
-                same([a, b].map(|table| {
-                    let mut partial = vec![0.0; partial_len(num_heads, HEAD_DIM)];
-                    table.attend(&args, &mut partial);
-                    partial
-                }))
-            })
+        let cache = KvElements::Floats(all.slice(0..shape.num_elements()));
+        products && of_one_row(a, b, shape, cache, random)
+    })
+}
+
+/// Whether attention over keys and values in Q8_0 is the same.
+fn in_q8_0(a: &KernelTable, b: &KernelTable, random: &mut Random) -> bool {
+    let shape = KvShape { num_blocks: 3, num_kv_heads: 1, block_size: 7, head_dim: 64 };
+    let floats = random.floats(shape.num_elements());
+    let mut cache = vec![[0; BLOCK_BYTES]; floats.len() / BLOCK_LEN];
+    write_kv_q8_0(&shape, &mut cache, &floats, &(0..21).collect::<Vec<_>>());
+    of_one_row(a, b, shape, KvElements::Q8_0(&cache), random)
+}
+
+/// Whether attention over 19 positions in three blocks, as keys and as values, is the same.
+fn of_one_row(
+    a: &KernelTable,
+    b: &KernelTable,
+    shape: KvShape,
+    cache: KvElements<'_>,
+    random: &mut Random,
+) -> bool {
+    (1..=9).all(|num_heads| {
+        let queries = random.floats(num_heads * shape.head_dim);
+        let args = AttendArgs {
+            shape,
+            keys: cache,
+            values: cache,
+            block_table: &[2, 0, 1],
+            kv_head: 0,
+            queries: &queries,
+            num_heads,
+            start: 0,
+            end: 19,
+            scale: 0.125,
+        };
+        same([a, b].map(|table| {
+            let mut partial = vec![0.0; partial_len(num_heads, shape.head_dim)];
+            table.attend(&args, &mut partial);
+            partial
+        }))
     })
 }
 

@@ -1,8 +1,8 @@
 //! The paged KV cache's layout, and writing to it.
 
-use std::ops::Range;
-
-use crate::floats::{Floats, FloatsMut};
+use crate::floats::{Element, Floats, FloatsMut};
+use crate::kv_q8_0::{self, Block};
+use crate::quantized::BLOCK_LEN;
 
 /// Shape of one layer's keys or values: `[num_blocks, num_kv_heads, block_size, head_dim]`,
 /// contiguous. Position `p` of a sequence lies in block `block_table[p / block_size]` at offset
@@ -61,28 +61,101 @@ pub fn write_kv(shape: &KvShape, cache: &mut FloatsMut<'_>, rows: &[f32], slots:
     }
 }
 
-/// Reads keys or values of one head and some positions of a context, one after the other.
-/// `block_table[p / block_size]` holds position `p`.
-///
-/// Panics if a block is outside the cache or a length does not fit `shape`.
-pub fn read_kv(
-    shape: &KvShape,
-    cache: Floats<'_>,
-    block_table: &[u32],
-    kv_head: usize,
-    positions: Range<usize>,
-    out: &mut [f32],
-) {
-    assert_eq!(cache.len(), shape.num_elements(), "cache does not have its shape");
-    assert!(kv_head < shape.num_kv_heads);
-    let mut rest = &mut out[..positions.len() * shape.head_dim];
-    let mut position = positions.start;
-    while position < positions.end {
-        let (block, offset) = (position / shape.block_size, position % shape.block_size);
-        let len = (shape.block_size - offset).min(positions.end - position);
-        assert!((block_table[block] as usize) < shape.num_blocks, "a block outside the cache");
-        let (run, behind) = rest.split_at_mut(len * shape.head_dim);
-        cache.load(shape.element(block_table[block], kv_head, offset), run);
-        (rest, position) = (behind, position + len);
+/// A layer's keys or values as the cache stores them.
+#[derive(Debug, Clone, Copy)]
+pub enum KvElements<'a> {
+    Floats(Floats<'a>),
+    /// Blocks of Q8_0, each with 32 elements of one head of a token.
+    Q8_0(&'a [Block]),
+}
+
+impl KvElements<'_> {
+    /// Panics unless there are as many elements as `shape` has, in whole blocks.
+    pub(crate) fn check(&self, shape: &KvShape) {
+        let len = match self {
+            Self::Floats(floats) => floats.len(),
+            Self::Q8_0(blocks) => {
+                assert!(shape.head_dim.is_multiple_of(BLOCK_LEN), "heads are whole blocks");
+                blocks.len() * BLOCK_LEN
+            }
+        };
+        assert_eq!(len, shape.num_elements(), "keys or values do not have their shape");
+    }
+}
+
+/// What a slice of stored keys or values consists of.
+pub(crate) trait Stored: Copy {
+    /// Elements in one.
+    const LEN: usize;
+
+    fn element(all: &[Self], index: usize) -> f32;
+}
+
+impl<E: Element> Stored for E {
+    const LEN: usize = 1;
+
+    #[inline(always)]
+    fn element(all: &[Self], index: usize) -> f32 {
+        all[index].to_f32()
+    }
+}
+
+impl Stored for Block {
+    const LEN: usize = BLOCK_LEN;
+
+    #[inline(always)]
+    fn element(all: &[Self], index: usize) -> f32 {
+        kv_q8_0::element(&all[index / BLOCK_LEN], index % BLOCK_LEN)
+    }
+}
+
+/// A part of a context that is to be unpacked.
+#[derive(Debug, Clone, Copy)]
+pub struct UnpackArgs<'a> {
+    pub shape: KvShape,
+    pub cache: KvElements<'a>,
+    /// `block_table[p / block_size]` holds position `p`.
+    pub block_table: &'a [u32],
+    pub kv_head: usize,
+    /// Positions `[start, end)`.
+    pub start: usize,
+    pub end: usize,
+}
+
+impl UnpackArgs<'_> {
+    pub(crate) fn check(&self, out: &[f32]) {
+        let shape = &self.shape;
+        self.cache.check(shape);
+        assert!(shape.block_size > 0 && self.kv_head < shape.num_kv_heads);
+        assert!(self.start <= self.end && out.len() >= (self.end - self.start) * shape.head_dim);
+        assert!(self.end <= self.block_table.len() * shape.block_size, "a table holds its context");
+    }
+
+    /// Positions of the part that lie together, from one on: its end, and what stores all of them.
+    ///
+    /// Panics if they are not in the cache.
+    #[inline(always)]
+    pub(crate) fn run<'e, E: Stored>(&self, cache: &'e [E], start: usize) -> (usize, &'e [E]) {
+        let shape = &self.shape;
+        let (index, offset) = (start / shape.block_size, start % shape.block_size);
+        let block_id = self.block_table[index];
+        assert!((block_id as usize) < shape.num_blocks, "block {block_id} is outside the cache");
+        let first = shape.element(block_id, self.kv_head, offset) / E::LEN;
+        let end = self.end.min(start - offset + shape.block_size);
+        (end, &cache[first..][..(end - start) * shape.head_dim / E::LEN])
+    }
+}
+
+/// Writes the elements of each position, one after the other.
+pub(crate) fn unpack_floats(args: &UnpackArgs<'_>, cache: Floats<'_>, out: &mut [f32]) {
+    let shape = &args.shape;
+    let mut rest = out;
+    let mut start = args.start;
+    while start < args.end {
+        let (index, offset) = (start / shape.block_size, start % shape.block_size);
+        let end = args.end.min(start - offset + shape.block_size);
+        let (run, behind) = rest.split_at_mut((end - start) * shape.head_dim);
+        cache.load(shape.element(args.block_table[index], args.kv_head, offset), run);
+        (rest, start) = (behind, end);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use crate::attention::{AttendArgs, AttendRowsArgs, PARTITION, partial_len};
 use crate::columns::Columns;
-use crate::kv_q8_0::UnpackArgs;
+use crate::kv::{self, KvElements, UnpackArgs};
+use crate::kv_q8_0::Block;
 use crate::linear::LinearArgs;
 use crate::packed::PackedFormat;
 use crate::quantized::{BLOCK_LEN, QuantizedLinearArgs, ROW_TILE, RowBlock};
@@ -23,7 +24,7 @@ pub struct KernelTable {
     pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
     /// `None` where rows are computed one by one.
     pub(crate) attend_rows: Option<unsafe fn(&AttendRowsArgs<'_>, &mut [f32])>,
-    pub(crate) unpack_q8_0: unsafe fn(&UnpackArgs<'_>, &mut [f32]),
+    pub(crate) unpack_q8_0: unsafe fn(&UnpackArgs<'_>, &[Block], &mut [f32]),
     pub(crate) pack_group: unsafe fn(PackedFormat, &[u8], usize, &mut [u8]),
     pub(crate) linear: unsafe fn(&LinearArgs<'_>, &mut Columns<'_>),
     pub(crate) quantize_rows: unsafe fn(&[f32], usize, &mut [RowBlock]),
@@ -180,10 +181,13 @@ impl KernelTable {
     /// Keys or values of a part of a context as floats, `[end - start, head_dim]`.
     ///
     /// Panics if the arguments do not fit each other or a block id is outside the cache.
-    pub fn unpack_q8_0(&self, args: &UnpackArgs<'_>, out: &mut [f32]) {
+    pub fn unpack_kv(&self, args: &UnpackArgs<'_>, out: &mut [f32]) {
         args.check(out);
-        // SAFETY: the table's constructor checked the CPU.
-        unsafe { (self.unpack_q8_0)(args, out) }
+        match args.cache {
+            KvElements::Floats(floats) => kv::unpack_floats(args, floats, out),
+            // SAFETY: the table's constructor checked the CPU.
+            KvElements::Q8_0(blocks) => unsafe { (self.unpack_q8_0)(args, blocks, out) },
+        }
     }
 
     /// [`PackedFormat::pack_group`].

@@ -4,9 +4,9 @@ mod inputs;
 
 use half::{bf16, f16};
 use kernels::{
-    AttendArgs, AttendRowsArgs, Columns, Floats, FloatsMut, KernelTable, KvShape, LinearArgs,
-    PARTITION, Partials, RmsNormArgs, RopeArgs, RopeLayout, add_bias, add_rows, merge_partials,
-    partial_len, read_kv, write_kv,
+    AttendArgs, AttendRowsArgs, Columns, Floats, FloatsMut, KernelTable, KvElements, KvShape,
+    LinearArgs, PARTITION, Partials, RmsNormArgs, RopeArgs, RopeLayout, UnpackArgs, add_bias,
+    add_rows, merge_partials, partial_len, write_kv,
 };
 
 use inputs::{Random, bits, tables};
@@ -109,8 +109,8 @@ impl Paged {
         for (part, partial) in buffer.chunks_exact_mut(len).enumerate() {
             let args = AttendArgs {
                 shape: self.shape,
-                keys: self.keys.view(),
-                values: self.values.view(),
+                keys: KvElements::Floats(self.keys.view()),
+                values: KvElements::Floats(self.values.view()),
                 block_table: &self.block_table,
                 kv_head,
                 queries,
@@ -281,7 +281,15 @@ fn attention_of_rows_has_the_bits_of_each_alone() {
             }
             let whole = |cache: &Storage| {
                 let mut out = vec![f32::NAN; PARTITION * head_dim];
-                read_kv(&paged.shape, cache.view(), &paged.block_table, 0, 0..end, &mut out);
+                let args = UnpackArgs {
+                    shape: paged.shape,
+                    cache: KvElements::Floats(cache.view()),
+                    block_table: &paged.block_table,
+                    kv_head: 0,
+                    start: 0,
+                    end,
+                };
+                table.unpack_kv(&args, &mut out);
                 out
             };
             let (keys, values) = (whole(&paged.keys), whole(&paged.values));
@@ -303,8 +311,8 @@ fn attention_of_rows_has_the_bits_of_each_alone() {
             for (row, together) in together.chunks_exact(len).enumerate() {
                 let args = AttendArgs {
                     shape: paged.shape,
-                    keys: paged.keys.view(),
-                    values: paged.values.view(),
+                    keys: KvElements::Floats(paged.keys.view()),
+                    values: KvElements::Floats(paged.values.view()),
                     block_table: &paged.block_table,
                     kv_head: 0,
                     queries: &queries[row * row_len..][..num_heads * head_dim],

@@ -7,13 +7,74 @@
 
 use std::arch::x86_64::*;
 
-use super::{Load, prefetch_elements, sum_lanes};
+use super::{Load, kv_q8_0, prefetch_element, prefetch_elements, sum_lanes};
 use crate::attention::{AttendArgs, PARTITION};
-use crate::floats::Floats;
+use crate::floats::{Element, Floats};
+use crate::kv::{KvElements, Stored};
+use crate::kv_q8_0::Block;
+use crate::quantized::BLOCK_LEN;
 use crate::row::{self, LANES};
 
 /// Most query heads that are computed together: with two vectors each, twelve sums in registers.
 const HEADS: usize = 6;
+
+/// Keys and values of which eight elements are widened at a time.
+pub(crate) trait LoadKv: Stored {
+    /// Elements whose loads share something.
+    const STEP: usize;
+    /// What they share.
+    type Step: Copy;
+
+    /// # Safety
+    /// The CPU has AVX2 and F16C; there are [`Self::STEP`] elements from `first` on.
+    unsafe fn step(first: *const Self) -> Self::Step;
+
+    /// Loads eight elements.
+    ///
+    /// # Safety
+    /// As [`Self::step`]; there are as many from element `i` of the step on, a multiple of 8.
+    unsafe fn load8(step: Self::Step, i: usize) -> __m256;
+}
+
+impl<E: Load + Element> LoadKv for E {
+    const STEP: usize = LANES;
+    type Step = *const E;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn step(first: *const Self) -> *const E {
+        first
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load8(step: *const E, i: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { E::load8(step.add(i)) }
+    }
+}
+
+impl LoadKv for Block {
+    const STEP: usize = BLOCK_LEN;
+    /// The quants and their scale.
+    type Step = (*const u8, __m256);
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn step(first: *const Self) -> (*const u8, __m256) {
+        // SAFETY: the caller's promise.
+        let block = unsafe { &*first };
+        (block[2..].as_ptr(), kv_q8_0::scale(block))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load8((quants, scale): Self::Step, i: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        let quants = unsafe { _mm_loadl_epi64(quants.add(i).cast()) };
+        _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quants)), scale)
+    }
+}
 
 /// How many of `left` heads are computed together: no rest so small that it would wait for its own
 /// few sums.
@@ -24,21 +85,23 @@ fn heads_of(left: usize) -> usize {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f32]) {
     match args.keys {
-        Floats::F32(keys) => key_scores(args, keys, scores),
-        Floats::F16(keys) => key_scores(args, keys, scores),
-        Floats::Bf16(keys) => key_scores(args, keys, scores),
+        KvElements::Floats(Floats::F32(keys)) => key_scores(args, keys, scores),
+        KvElements::Floats(Floats::F16(keys)) => key_scores(args, keys, scores),
+        KvElements::Floats(Floats::Bf16(keys)) => key_scores(args, keys, scores),
+        KvElements::Q8_0(keys) => key_scores(args, keys, scores),
     }
     let weighted = exponentiate_all(args, scores, partial);
     match args.values {
-        Floats::F32(values) => weigh_values(args, values, scores, weighted),
-        Floats::F16(values) => weigh_values(args, values, scores, weighted),
-        Floats::Bf16(values) => weigh_values(args, values, scores, weighted),
+        KvElements::Floats(Floats::F32(values)) => weigh_values(args, values, scores, weighted),
+        KvElements::Floats(Floats::F16(values)) => weigh_values(args, values, scores, weighted),
+        KvElements::Floats(Floats::Bf16(values)) => weigh_values(args, values, scores, weighted),
+        KvElements::Q8_0(values) => weigh_values(args, values, scores, weighted),
     }
 }
 
 /// Replaces the scores of each head and notes their maxima and sums in `partial`. Returns what is
-/// to hold the weighted values, zeros so far.
-#[target_feature(enable = "avx2,fma,f16c")]
+/// to hold the weighted values, zeros so far. Plain loops, compiled for the kernel that they are in.
+#[inline(always)]
 pub(crate) fn exponentiate_all<'a>(
     args: &AttendArgs<'_>,
     scores: &mut [f32],
@@ -57,7 +120,7 @@ pub(crate) fn exponentiate_all<'a>(
 }
 
 /// Replaces scores by `exp(score - max)`; returns the maximum and the sum.
-#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(always)]
 fn exponentiate(scores: &mut [f32]) -> (f32, f32) {
     let mut maxima = [f32::NEG_INFINITY; LANES];
     for chunk in scores.chunks_exact(LANES) {
@@ -80,7 +143,7 @@ fn exponentiate(scores: &mut [f32]) -> (f32, f32) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn key_scores<E: Load>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
+fn key_scores<E: LoadKv>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
     let head_dim = args.shape.head_dim;
     for (start, keys, mut next) in args.runs_and_next(keys) {
         let mut head = 0;
@@ -106,7 +169,7 @@ fn key_scores<E: Load>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
 /// after it meanwhile.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn run_scores<E: Load, const H: usize>(
+fn run_scores<E: LoadKv, const H: usize>(
     (keys, next): (&[E], &[E]),
     queries: &[f32],
     head_dim: usize,
@@ -114,25 +177,28 @@ fn run_scores<E: Load, const H: usize>(
     start: usize,
     scores: &mut [f32],
 ) {
-    assert!(queries.len() >= H * head_dim);
-    let num_keys = keys.len() / head_dim;
+    let num_keys = keys.len() * E::LEN / head_dim;
+    assert!(queries.len() >= H * head_dim && head_dim.is_multiple_of(E::STEP));
     for key_id in (0..num_keys).step_by(2) {
         prefetch_elements(next, key_id * head_dim..(key_id + 2) * head_dim);
         // An odd key is computed twice: the same operations as in a pair, the same bits.
         let other_id = if key_id + 1 < num_keys { key_id + 1 } else { key_id };
-        let key = &keys[key_id * head_dim..(key_id + 1) * head_dim];
-        let other = &keys[other_id * head_dim..(other_id + 1) * head_dim];
         // Those of the first key, then those of the other.
         let mut sums = [_mm256_setzero_ps(); 2 * LANES];
-        for i in (0..head_dim).step_by(LANES) {
-            // SAFETY: `head_dim` is a multiple of 8 and both keys have that many elements.
-            let (k0, k1) =
-                unsafe { (E::load8(key.as_ptr().add(i)), E::load8(other.as_ptr().add(i))) };
-            for head in 0..H {
-                // SAFETY: there are at least `H * head_dim` queries.
-                let q = unsafe { _mm256_loadu_ps(queries.as_ptr().add(head * head_dim + i)) };
-                sums[head] = _mm256_fmadd_ps(q, k0, sums[head]);
-                sums[H + head] = _mm256_fmadd_ps(q, k1, sums[H + head]);
+        for first in (0..head_dim).step_by(E::STEP) {
+            // SAFETY: `head_dim` is a multiple of `STEP` and both keys have that many elements.
+            let [step, other] = [key_id, other_id]
+                .map(|id| unsafe { E::step(keys.as_ptr().add((id * head_dim + first) / E::LEN)) });
+            for i in (0..E::STEP).step_by(LANES) {
+                // SAFETY: as above.
+                let (k0, k1) = unsafe { (E::load8(step, i), E::load8(other, i)) };
+                for head in 0..H {
+                    let at = head * head_dim + first + i;
+                    // SAFETY: there are at least `H * head_dim` queries.
+                    let q = unsafe { _mm256_loadu_ps(queries.as_ptr().add(at)) };
+                    sums[head] = _mm256_fmadd_ps(q, k0, sums[head]);
+                    sums[H + head] = _mm256_fmadd_ps(q, k1, sums[H + head]);
+                }
             }
         }
         let mut dots = [0f32; 2 * LANES];
@@ -149,7 +215,7 @@ fn run_scores<E: Load, const H: usize>(
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_values<E: Load>(
+fn weigh_values<E: LoadKv>(
     args: &AttendArgs<'_>,
     values: &[E],
     weights: &[f32],
@@ -179,36 +245,36 @@ fn weigh_values<E: Load>(
 /// Adds the values of one run, weighted for each of `H` heads. Fetches the run after it meanwhile.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_run<E: Load, const H: usize>(
+fn weigh_run<E: LoadKv, const H: usize>(
     (values, next): (&[E], &[E]),
     weights: &[f32],
     head_dim: usize,
     weighted: &mut [f32],
 ) {
     let wide = head_dim - head_dim % (2 * LANES);
-    let num_positions = values.len() / head_dim;
     for i in (0..wide).step_by(2 * LANES) {
-        prefetch_elements(next, i * num_positions..(i + 2 * LANES) * num_positions);
-        weigh_columns::<E, H, 2>(values, weights, head_dim, i, weighted);
+        weigh_columns::<E, H, 2>((values, next), weights, head_dim, i, weighted);
     }
     if wide < head_dim {
-        weigh_columns::<E, H, 1>(values, weights, head_dim, wide, weighted);
+        weigh_columns::<E, H, 1>((values, next), weights, head_dim, wide, weighted);
     }
 }
 
-/// The same for the `8 * V` elements from `first` on.
+/// The same for the `8 * V` elements from `first` on, with their share of the run after it.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn weigh_columns<E: Load, const H: usize, const V: usize>(
-    values: &[E],
+pub(crate) fn weigh_columns<E: LoadKv, const H: usize, const V: usize>(
+    (values, next): (&[E], &[E]),
     weights: &[f32],
     head_dim: usize,
     first: usize,
     weighted: &mut [f32],
 ) {
-    let num_positions = values.len() / head_dim;
-    assert!(first + V * LANES <= head_dim && weighted.len() >= H * head_dim);
+    let num_positions = values.len() * E::LEN / head_dim;
+    assert!(first + V * LANES <= head_dim && first.is_multiple_of(LANES));
+    assert!(weighted.len() >= H * head_dim);
     assert!(weights.len() >= (H - 1) * PARTITION + num_positions);
+    let (column, stride) = (values[first / E::LEN..].as_ptr(), head_dim / E::LEN);
     let mut sums = [[_mm256_setzero_ps(); V]; H];
     for (head, sums) in sums.iter_mut().enumerate() {
         for (v, sum) in sums.iter_mut().enumerate() {
@@ -218,11 +284,13 @@ pub(crate) fn weigh_columns<E: Load, const H: usize, const V: usize>(
         }
     }
     for position in 0..num_positions {
+        prefetch_element(next, first * num_positions + position * V * LANES);
+        // SAFETY: `position` and the columns are within `values`, as asserted above.
+        let step = unsafe { E::step(column.add(position * stride)) };
         let mut value = [_mm256_setzero_ps(); V];
         for (v, value) in value.iter_mut().enumerate() {
-            let at = position * head_dim + first + v * LANES;
-            // SAFETY: `position` and the columns are within `values`, as asserted above.
-            *value = unsafe { E::load8(values.as_ptr().add(at)) };
+            // SAFETY: as above; the columns are in one step, or a step is a place.
+            *value = unsafe { E::load8(step, first % E::LEN + v * LANES) };
         }
         for (head, sums) in sums.iter_mut().enumerate() {
             // SAFETY: asserted above.

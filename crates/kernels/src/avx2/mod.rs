@@ -21,13 +21,13 @@ use crate::row::{self, RmsNormArgs, RopeArgs};
 
 pub(crate) use ahead::Ahead;
 pub(crate) use attention::attend;
-pub(crate) use kv_q8_0::unpack_q8_0;
+pub(crate) use kv_q8_0::{scale as q8_0_scale, unpack_q8_0};
 pub(crate) use linear::linear;
 pub(crate) use pack::pack_group;
 pub(crate) use quantized::quantized_linear;
 pub(crate) use rounding::{quantize_rows, quantize_super_rows};
 pub(crate) use super_blocks::super_linear;
-pub(crate) use words::{FIRST_BYTES, Word, prefetch_ahead, prefetch_elements};
+pub(crate) use words::{FIRST_BYTES, Word, prefetch_ahead, prefetch_element, prefetch_elements};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn rms_norm(args: &RmsNormArgs<'_>, out: &mut [f32]) {

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use crate::kv::Stored;
 use crate::packed::GROUP;
 
 /// Bytes of a word of eight rows.
@@ -197,12 +198,23 @@ pub(crate) fn prefetch_ahead(block: &[u8], ahead: usize) {
     }
 }
 
-/// Fetches elements `range` of `elements`, as far as there are as many.
+/// Fetches elements `range` of `stored`, as far as there are as many.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn prefetch_elements<E>(elements: &[E], range: Range<usize>) {
-    let range = range.start.min(elements.len())..range.end.min(elements.len());
-    for element in elements[range].iter().step_by(64 / size_of::<E>()) {
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast());
+pub(crate) fn prefetch_elements<E: Stored>(stored: &[E], range: Range<usize>) {
+    let bytes = size_of_val(stored);
+    let byte = |element: usize| (element / E::LEN * size_of::<E>()).min(bytes);
+    for line in (byte(range.start)..byte(range.end)).step_by(64) {
+        _mm_prefetch::<_MM_HINT_T0>(stored.as_ptr().cast::<i8>().wrapping_add(line));
+    }
+}
+
+/// Fetches what has element `index` of `stored`, if anything is stored.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn prefetch_element<E: Stored>(stored: &[E], index: usize) {
+    if !stored.is_empty() {
+        // An address past the end does no harm.
+        _mm_prefetch::<_MM_HINT_T0>(stored.as_ptr().wrapping_add(index / E::LEN).cast());
     }
 }

@@ -6,6 +6,7 @@ mod super_blocks;
 use crate::attention::{AttendArgs, PARTITION};
 use crate::columns::Columns;
 use crate::floats::{Element, Floats};
+use crate::kv::{KvElements, Stored};
 use crate::linear::LinearArgs;
 use crate::row::{self, RmsNormArgs, RopeArgs};
 
@@ -16,9 +17,10 @@ pub(crate) use super_blocks::super_linear;
 
 pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f32]) {
     match args.keys {
-        Floats::F32(keys) => key_scores(args, keys, scores),
-        Floats::F16(keys) => key_scores(args, keys, scores),
-        Floats::Bf16(keys) => key_scores(args, keys, scores),
+        KvElements::Floats(Floats::F32(keys)) => key_scores(args, keys, scores),
+        KvElements::Floats(Floats::F16(keys)) => key_scores(args, keys, scores),
+        KvElements::Floats(Floats::Bf16(keys)) => key_scores(args, keys, scores),
+        KvElements::Q8_0(keys) => key_scores(args, keys, scores),
     }
     let (weighted, maxima_and_sums) = partial.split_at_mut(args.num_heads * args.shape.head_dim);
     let (maxima, sums) = maxima_and_sums.split_at_mut(args.num_heads);
@@ -34,26 +36,28 @@ pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f
         }
     }
     match args.values {
-        Floats::F32(values) => weigh_values(args, values, scores, weighted),
-        Floats::F16(values) => weigh_values(args, values, scores, weighted),
-        Floats::Bf16(values) => weigh_values(args, values, scores, weighted),
+        KvElements::Floats(Floats::F32(values)) => weigh_values(args, values, scores, weighted),
+        KvElements::Floats(Floats::F16(values)) => weigh_values(args, values, scores, weighted),
+        KvElements::Floats(Floats::Bf16(values)) => weigh_values(args, values, scores, weighted),
+        KvElements::Q8_0(values) => weigh_values(args, values, scores, weighted),
     }
 }
 
 /// `scores[head * PARTITION + position]` = scaled dot product of query and key.
-fn key_scores<E: Element>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
+fn key_scores<E: Stored>(args: &AttendArgs<'_>, keys: &[E], scores: &mut [f32]) {
     let head_dim = args.shape.head_dim;
     for (run, first) in args.runs() {
-        for (position, key) in run.zip(keys[first..].chunks_exact(head_dim)) {
+        for (position, key) in run.zip((first..).step_by(head_dim)) {
             for (head, query) in args.queries.chunks_exact(head_dim).enumerate() {
-                let dot: f32 = query.iter().zip(key).map(|(q, k)| q * k.to_f32()).sum();
+                let products = query.iter().zip(key..).map(|(q, k)| q * E::element(keys, k));
+                let dot: f32 = products.sum();
                 scores[head * PARTITION + position] = dot * args.scale;
             }
         }
     }
 }
 
-fn weigh_values<E: Element>(
+fn weigh_values<E: Stored>(
     args: &AttendArgs<'_>,
     values: &[E],
     scores: &[f32],
@@ -62,11 +66,11 @@ fn weigh_values<E: Element>(
     let head_dim = args.shape.head_dim;
     weighted.fill(0.0);
     for (run, first) in args.runs() {
-        for (position, value) in run.zip(values[first..].chunks_exact(head_dim)) {
+        for (position, value) in run.zip((first..).step_by(head_dim)) {
             for (head, weighted) in weighted.chunks_exact_mut(head_dim).enumerate() {
                 let weight = scores[head * PARTITION + position];
-                for (sum, value) in weighted.iter_mut().zip(value) {
-                    *sum += weight * value.to_f32();
+                for (sum, value) in weighted.iter_mut().zip(value..) {
+                    *sum += weight * E::element(values, value);
                 }
             }
         }
