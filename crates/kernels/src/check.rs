@@ -221,6 +221,7 @@ mod tests {
             rms_norm: avx2::rms_norm,
             rope: avx2::rope,
             silu_mul: avx2::silu_mul,
+            sum_words: avx2::sum_words,
         };
         assert!(agree(&copy(), right), "products of quants are the reference's");
         assert!(!agree(&KernelTable { super_linear: wrong_in_one_way, ..copy() }, right));

@@ -23,6 +23,7 @@ mod kv_q8_0;
 mod linear;
 mod packed;
 mod quantized;
+mod read;
 mod row;
 mod scalar;
 mod super_blocks;

@@ -34,6 +34,7 @@ pub struct KernelTable {
     pub(crate) rms_norm: unsafe fn(&RmsNormArgs<'_>, &mut [f32]),
     pub(crate) rope: unsafe fn(&RopeArgs<'_>, &mut [f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub(crate) sum_words: unsafe fn(&[u8]) -> u64,
 }
 
 static SCALAR: KernelTable = KernelTable {
@@ -50,6 +51,7 @@ static SCALAR: KernelTable = KernelTable {
     rms_norm: scalar::rms_norm,
     rope: scalar::rope,
     silu_mul: scalar::silu_mul,
+    sum_words: crate::read::sum_words,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -67,6 +69,7 @@ static AVX2: KernelTable = KernelTable {
     rms_norm: crate::avx2::rms_norm,
     rope: crate::avx2::rope,
     silu_mul: crate::avx2::silu_mul,
+    sum_words: crate::avx2::sum_words,
 };
 
 /// Norms, rope, activation, rounding and packing are AVX2's: they wait for memory, not for the
@@ -86,6 +89,7 @@ static AVX512: KernelTable = KernelTable {
     rms_norm: crate::avx2::rms_norm,
     rope: crate::avx2::rope,
     silu_mul: crate::avx2::silu_mul,
+    sum_words: crate::avx512::sum_words,
 };
 
 impl KernelTable {
@@ -267,6 +271,12 @@ impl KernelTable {
         args.check(rows.len());
         // SAFETY: the table's constructor checked the CPU; the arguments were checked above.
         unsafe { (self.rope)(args, rows) }
+    }
+
+    /// The sum of the whole words of 8 bytes: what it takes is the time to read them.
+    pub fn sum_words(&self, bytes: &[u8]) -> u64 {
+        // SAFETY: the table's constructor checked the CPU.
+        unsafe { (self.sum_words)(bytes) }
     }
 
     /// `out = silu(gate) * up`, element by element.

@@ -494,3 +494,16 @@ fn sums_are_element_wise() {
     add_rows(&mut rows, &[0.5, 0.5, 0.5, -0.5]);
     assert_eq!(rows, [11.5, 22.5, 13.5, 23.5]);
 }
+
+/// What memory's bandwidth is measured with reads all of it.
+#[test]
+fn every_word_is_summed() {
+    for table in tables() {
+        let mut bytes = vec![0; 1000];
+        assert_eq!(table.sum_words(&bytes), 0);
+        for at in (0..1000).step_by(8) {
+            bytes[at] = 1;
+        }
+        assert_eq!(table.sum_words(&bytes), 125, "{}", table.name());
+    }
+}

@@ -17,6 +17,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use crate::read;
 use crate::row::{self, RmsNormArgs, RopeArgs};
 
 pub(crate) use ahead::Ahead;
@@ -42,6 +43,11 @@ pub(crate) fn rope(args: &RopeArgs<'_>, rows: &mut [f32]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     row::silu_mul(gate, up, out);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn sum_words(bytes: &[u8]) -> u64 {
+    read::sum_words(bytes)
 }
 
 /// An element of which eight are widened at a time.

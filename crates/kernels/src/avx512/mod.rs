@@ -31,6 +31,11 @@ const PAIR: usize = 2 * GROUP;
 /// latency, and together less than the smallest first-level cache.
 const PAIR_AHEAD: usize = 8 * 1024;
 
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) fn sum_words(bytes: &[u8]) -> u64 {
+    crate::read::sum_words(bytes)
+}
+
 /// An element of which eight at one place and eight at another are widened together.
 trait LoadPair: Load {
     /// Loads eight elements at `low` and eight at `high` as `f32`.
