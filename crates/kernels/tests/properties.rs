@@ -100,6 +100,18 @@ struct Paged {
 }
 
 impl Paged {
+    /// Of the first head, up to position `end`.
+    fn unpack_args<'a>(&'a self, cache: &'a Storage, end: usize) -> UnpackArgs<'a> {
+        UnpackArgs {
+            shape: self.shape,
+            cache: KvElements::Floats(cache.view()),
+            block_table: &self.block_table,
+            kv_head: 0,
+            start: 0,
+            end,
+        }
+    }
+
     fn attend(&self, table: &KernelTable, kv_head: usize, queries: &[f32], end: usize) -> Vec<f32> {
         let head_dim = self.shape.head_dim;
         let num_heads = queries.len() / head_dim;
@@ -279,20 +291,11 @@ fn attention_of_rows_has_the_bits_of_each_alone() {
                 let block = paged.block_table[(end - 1) / 16] as usize;
                 values[(block * 16 + (end - 1) % 16) * head_dim] = f16::NAN;
             }
-            let whole = |cache: &Storage| {
+            let [keys, values] = [&paged.keys, &paged.values].map(|cache| {
                 let mut out = vec![f32::NAN; PARTITION * head_dim];
-                let args = UnpackArgs {
-                    shape: paged.shape,
-                    cache: KvElements::Floats(cache.view()),
-                    block_table: &paged.block_table,
-                    kv_head: 0,
-                    start: 0,
-                    end,
-                };
-                table.unpack_kv(&args, &mut out);
+                table.unpack_kv(&paged.unpack_args(cache, end), &mut out);
                 out
-            };
-            let (keys, values) = (whole(&paged.keys), whole(&paged.values));
+            });
             let scale = 1.0 / (head_dim as f32).sqrt();
             let args = AttendRowsArgs {
                 head_dim,
