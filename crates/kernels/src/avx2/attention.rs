@@ -100,7 +100,7 @@ pub(crate) fn attend(args: &AttendArgs<'_>, scores: &mut [f32], partial: &mut [f
 }
 
 /// Replaces the scores of each head and notes their maxima and sums in `partial`. Returns what is
-/// to hold the weighted values, zeros so far. Plain loops, compiled for the kernel that they are in.
+/// to hold the weighted values, zeros so far. Plain loops, compiled for the kernel that has them.
 #[inline(always)]
 pub(crate) fn exponentiate_all<'a>(
     args: &AttendArgs<'_>,

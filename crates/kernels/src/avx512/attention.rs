@@ -1,5 +1,6 @@
 //! Attention over one partition: scores of two keys in one vector, each in eight lanes as for
-//! AVX2, four keys at a time, then values weighted for sixteen elements in one. Up to eight heads share what is read.
+//! AVX2, four keys at a time, then values weighted for sixteen elements in one. Up to eight heads
+//! share what is read.
 
 use std::arch::x86_64::*;
 
