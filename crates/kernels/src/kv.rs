@@ -131,31 +131,35 @@ impl UnpackArgs<'_> {
         assert!(self.end <= self.block_table.len() * shape.block_size, "a table holds its context");
     }
 
-    /// Positions of the part that lie together, from one on: its end, and what stores all of them.
+    /// Positions of the part that lie together, from one on: their end, and their first element.
     ///
     /// Panics if they are not in the cache.
     #[inline(always)]
-    pub(crate) fn run<'e, E: Stored>(&self, cache: &'e [E], start: usize) -> (usize, &'e [E]) {
+    fn place(&self, start: usize) -> (usize, usize) {
         let shape = &self.shape;
         let (index, offset) = (start / shape.block_size, start % shape.block_size);
         let block_id = self.block_table[index];
         assert!((block_id as usize) < shape.num_blocks, "block {block_id} is outside the cache");
-        let first = shape.element(block_id, self.kv_head, offset) / E::LEN;
         let end = self.end.min(start - offset + shape.block_size);
-        (end, &cache[first..][..(end - start) * shape.head_dim / E::LEN])
+        (end, shape.element(block_id, self.kv_head, offset))
+    }
+
+    /// The end of the same positions, and what stores all of them. Panics likewise.
+    #[inline(always)]
+    pub(crate) fn run<'e, E: Stored>(&self, cache: &'e [E], start: usize) -> (usize, &'e [E]) {
+        let (end, first) = self.place(start);
+        (end, &cache[first / E::LEN..][..(end - start) * self.shape.head_dim / E::LEN])
     }
 }
 
 /// Writes the elements of each position, one after the other.
 pub(crate) fn unpack_floats(args: &UnpackArgs<'_>, cache: Floats<'_>, out: &mut [f32]) {
-    let shape = &args.shape;
     let mut rest = out;
     let mut start = args.start;
     while start < args.end {
-        let (index, offset) = (start / shape.block_size, start % shape.block_size);
-        let end = args.end.min(start - offset + shape.block_size);
-        let (run, behind) = rest.split_at_mut((end - start) * shape.head_dim);
-        cache.load(shape.element(args.block_table[index], args.kv_head, offset), run);
+        let (end, first) = args.place(start);
+        let (run, behind) = rest.split_at_mut((end - start) * args.shape.head_dim);
+        cache.load(first, run);
         (rest, start) = (behind, end);
     }
 }

@@ -345,6 +345,15 @@ fn a_block_outside_the_cache_is_refused() {
 }
 
 #[test]
+#[should_panic(expected = "block 9 is outside the cache")]
+fn floats_of_a_block_outside_the_cache_are_refused() {
+    let context = Context::random(&mut Random(5), 20, 1, 8);
+    let mut paged = context.paged(0, 16, &[0, 1]);
+    paged.block_table[1] = 9;
+    KernelTable::detect().unpack_kv(&paged.unpack_args(&paged.keys, 20), &mut [0.0; 160]);
+}
+
+#[test]
 #[should_panic(expected = "outside the cache")]
 fn a_slot_outside_the_cache_is_refused() {
     let shape = KvShape { num_blocks: 2, num_kv_heads: 1, block_size: 4, head_dim: 8 };
