@@ -1,7 +1,7 @@
 //! A comparison of two tables on made-up inputs, within a millisecond, before one of them is used.
 //!
-//! The kernels for AVX-512 have been tested in an emulator more than on machines. If a processor
-//! or a compiler makes something else of them, this finds it before a model does.
+//! The kernels for AVX-512 and AMX run on fewer of the machines that they are tested on. If a
+//! processor or a compiler makes something else of them, this finds it before a model does.
 
 use half::{bf16, f16};
 
@@ -17,7 +17,7 @@ use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow};
 use crate::table::KernelTable;
 
 /// Rows of activations: every number that has a way of its own.
-const NUM_ROWS: [usize; 7] = [1, 2, 3, 4, 8, 11, 17];
+const NUM_ROWS: [usize; 8] = [1, 2, 3, 4, 8, 11, 17, 40];
 /// Five groups: two panels, the second one with an odd group.
 const NUM_WEIGHTS: usize = 37;
 
@@ -184,12 +184,16 @@ mod tests {
 
     #[test]
     fn the_tables_of_this_cpu_agree() {
-        let (Some(narrow), Some(wide)) = (KernelTable::avx2(), KernelTable::avx512()) else {
-            eprintln!("skipped: this CPU has no AVX-512 with VNNI");
-            return;
-        };
-        assert!(agree(wide, narrow));
-        assert_eq!(KernelTable::detect().name, wide.name);
+        let tables = [KernelTable::amx(), KernelTable::avx512()];
+        for (table, name) in tables.iter().zip(["AMX", "AVX-512 with VNNI"]) {
+            if table.is_none() {
+                eprintln!("skipped: this CPU has no {name}");
+            }
+        }
+        let Some(narrow) = KernelTable::avx2() else { return };
+        let mut tables = tables.into_iter().flatten();
+        assert!(tables.clone().all(|wide| agree(wide, narrow)));
+        assert_eq!(KernelTable::detect().name, tables.next().unwrap_or(narrow).name);
         assert_eq!(KernelTable::distrusted(), None);
     }
 

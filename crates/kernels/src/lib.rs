@@ -9,6 +9,8 @@
 //! Every kernel is *batch-invariant*: the bits of a row's result depend on that row's inputs only,
 //! never on the other rows, on how rows are split over calls, or on which blocks hold the context.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -72,8 +72,7 @@ static AVX2: KernelTable = KernelTable {
     sum_words: crate::avx2::sum_words,
 };
 
-/// Norms, rope, activation, rounding and packing are AVX2's: they wait for memory, not for the
-/// processor.
+/// Norms, rope, rounding and packing are AVX2's: they wait for memory, not for the processor.
 #[cfg(target_arch = "x86_64")]
 static AVX512: KernelTable = KernelTable {
     name: "avx512",
@@ -88,9 +87,14 @@ static AVX512: KernelTable = KernelTable {
     super_linear: crate::avx512::super_linear,
     rms_norm: crate::avx2::rms_norm,
     rope: crate::avx2::rope,
-    silu_mul: crate::avx2::silu_mul,
+    silu_mul: crate::avx512::silu_mul,
     sum_words: crate::avx512::sum_words,
 };
+
+/// All but the products that it is for is AVX-512's.
+#[cfg(target_arch = "x86_64")]
+static AMX: KernelTable =
+    KernelTable { name: "amx", super_linear: crate::amx::super_linear, ..AVX512 };
 
 impl KernelTable {
     /// The reference, which runs everywhere.
@@ -125,21 +129,36 @@ impl KernelTable {
         None
     }
 
-    /// The fastest table of this CPU. One that fails its comparison with the next is not taken.
+    /// AVX-512 and AMX's products of bytes, if the CPU has them all and the system lets them be
+    /// used. Its results have the bits of [`Self::avx512`]'s.
+    pub fn amx() -> Option<&'static Self> {
+        #[cfg(target_arch = "x86_64")]
+        if Self::avx512().is_some() && crate::amx::is_available() {
+            return Some(&AMX);
+        }
+        None
+    }
+
+    /// The fastest table of this CPU. One that fails its comparison with AVX2's is not taken.
     pub fn detect() -> &'static Self {
         static BEST: OnceLock<&'static KernelTable> = OnceLock::new();
-        BEST.get_or_init(|| match (Self::avx512(), Self::avx2()) {
+        BEST.get_or_init(|| {
+            let Some(narrow) = Self::avx2() else { return Self::scalar() };
             #[cfg(target_arch = "x86_64")]
-            (Some(wide), Some(narrow)) if crate::check::agree(wide, narrow) => wide,
-            (_, Some(narrow)) => narrow,
-            _ => Self::scalar(),
+            for wide in [Self::amx(), Self::avx512()].into_iter().flatten() {
+                if crate::check::agree(wide, narrow) {
+                    return wide;
+                }
+            }
+            narrow
         })
     }
 
     /// Name of an instruction set that this CPU has and [`Self::detect`] did not take, because its
     /// results were wrong.
     pub fn distrusted() -> Option<&'static str> {
-        Self::avx512().map(Self::name).filter(|name| *name != Self::detect().name)
+        let best = Self::amx().or(Self::avx512());
+        best.map(Self::name).filter(|name| *name != Self::detect().name)
     }
 
     /// Name of the instruction set.

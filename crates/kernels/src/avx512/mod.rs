@@ -9,7 +9,7 @@ mod attention;
 mod attention_rows;
 mod linear;
 mod quantized;
-mod super_blocks;
+pub(crate) mod super_blocks;
 mod words;
 
 use std::arch::x86_64::*;
@@ -18,6 +18,7 @@ use half::{bf16, f16};
 
 use crate::avx2::{Load, prefetch_ahead};
 use crate::packed::GROUP;
+use crate::row;
 
 pub(crate) use attention::attend;
 pub(crate) use attention_rows::attend_rows;
@@ -26,7 +27,7 @@ pub(crate) use quantized::quantized_linear;
 pub(crate) use super_blocks::super_linear;
 
 /// Weight rows of a vector: those of two groups.
-const PAIR: usize = 2 * GROUP;
+pub(crate) const PAIR: usize = 2 * GROUP;
 /// Bytes of each of two groups by which fetching is ahead of reading: enough for the memory's
 /// latency, and together less than the smallest first-level cache.
 const PAIR_AHEAD: usize = 8 * 1024;
@@ -34,6 +35,11 @@ const PAIR_AHEAD: usize = 8 * 1024;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) fn sum_words(bytes: &[u8]) -> u64 {
     crate::read::sum_words(bytes)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    row::silu_mul(gate, up, out);
 }
 
 /// An element of which eight at one place and eight at another are widened together.
@@ -146,7 +152,7 @@ fn broadcast(quad: [i8; 4]) -> __m512i {
 /// The first lanes, as many as fit.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn store(lanes: __m512, out: &mut [f32]) {
+pub(crate) fn store(lanes: __m512, out: &mut [f32]) {
     assert!(!out.is_empty(), "columns have a width");
     let mask = u16::MAX >> (PAIR - PAIR.min(out.len()));
     // SAFETY: the mask leaves as many lanes as `out` has room for.
@@ -155,7 +161,7 @@ fn store(lanes: __m512, out: &mut [f32]) {
 
 /// The bytes of the first group and of the second, which is the first once more where a matrix
 /// ends with an odd one.
-fn pair_of(groups: &[u8], group_bytes: usize) -> [&[u8]; 2] {
+pub(crate) fn pair_of(groups: &[u8], group_bytes: usize) -> [&[u8]; 2] {
     let (first, second) = groups.split_at(group_bytes);
     [first, if second.is_empty() { first } else { second }]
 }

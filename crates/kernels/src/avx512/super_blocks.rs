@@ -15,8 +15,8 @@ use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 
 /// Vectors of four elements of each of sixteen weight rows that make a sub-block of 32.
-const STEPS: usize = 8;
-const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
+pub(crate) const STEPS: usize = 8;
+pub(crate) const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
 /// Most rows of activations for which weights are not unpacked into panels.
 const DIRECT_ROWS: usize = 4;
 /// Panels of sixteen weight rows that are made together and multiplied with rows of activations.
@@ -38,35 +38,46 @@ pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
+    for (first_row, tile) in tiles(args.rows, args.k) {
+        linear_of_tile::<F>(args, first_row, tile, out);
+    }
+}
+
+/// Products of the rows of one tile.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) fn linear_of_tile<F: Format>(
+    args: &SuperLinearArgs<'_>,
+    first_row: usize,
+    tile: &[SuperRow],
+    out: &mut Columns<'_>,
+) {
     let num_blocks = args.k / SUPER_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
-    for (first_row, tile) in tiles(args.rows, args.k) {
-        let num_rows = tile.len() / num_blocks;
-        if num_rows > DIRECT_ROWS {
-            for (id, groups) in args.weights.chunks(2 * PANELS * group_bytes).enumerate() {
-                let mut sums = [[_mm512_setzero_ps(); PANELS]; ROW_TILE];
-                panels::<F>(groups, group_bytes, tile, &mut sums[..num_rows]);
-                for (row, sums) in sums[..num_rows].iter().enumerate() {
-                    let out = &mut out.row(first_row + row)[id * PANELS * PAIR..];
-                    for (out, &sum) in out.chunks_mut(PAIR).zip(sums) {
-                        store(sum, out);
-                    }
+    let num_rows = tile.len() / num_blocks;
+    if num_rows > DIRECT_ROWS {
+        for (id, groups) in args.weights.chunks(2 * PANELS * group_bytes).enumerate() {
+            let mut sums = [[_mm512_setzero_ps(); PANELS]; ROW_TILE];
+            panels::<F>(groups, group_bytes, tile, &mut sums[..num_rows]);
+            for (row, sums) in sums[..num_rows].iter().enumerate() {
+                let out = &mut out.row(first_row + row)[id * PANELS * PAIR..];
+                for (out, &sum) in out.chunks_mut(PAIR).zip(sums) {
+                    store(sum, out);
                 }
             }
-            continue;
         }
-        for (id, groups) in args.weights.chunks(2 * group_bytes).enumerate() {
-            let groups = pair_of(groups, group_bytes);
-            let mut sums = [_mm512_setzero_ps(); DIRECT_ROWS];
-            match num_rows {
-                1 => direct::<F, 1>(groups, tile, &mut sums),
-                2 => direct::<F, 2>(groups, tile, &mut sums),
-                3 => direct::<F, 3>(groups, tile, &mut sums),
-                _ => direct::<F, DIRECT_ROWS>(groups, tile, &mut sums),
-            }
-            for (row, &sum) in sums[..num_rows].iter().enumerate() {
-                store(sum, &mut out.row(first_row + row)[id * PAIR..]);
-            }
+        return;
+    }
+    for (id, groups) in args.weights.chunks(2 * group_bytes).enumerate() {
+        let groups = pair_of(groups, group_bytes);
+        let mut sums = [_mm512_setzero_ps(); DIRECT_ROWS];
+        match num_rows {
+            1 => direct::<F, 1>(groups, tile, &mut sums),
+            2 => direct::<F, 2>(groups, tile, &mut sums),
+            3 => direct::<F, 3>(groups, tile, &mut sums),
+            _ => direct::<F, DIRECT_ROWS>(groups, tile, &mut sums),
+        }
+        for (row, &sum) in sums[..num_rows].iter().enumerate() {
+            store(sum, &mut out.row(first_row + row)[id * PAIR..]);
         }
     }
 }
@@ -75,7 +86,7 @@ fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
 type Blocks = <__m512i as Word>::Blocks;
 
 /// Steps that share a scale.
-const fn steps_of_scale<F: Format>() -> usize {
+pub(crate) const fn steps_of_scale<F: Format>() -> usize {
     if F::HAS_DOUBLE_SCALES { STEPS } else { STEPS / 2 }
 }
 
@@ -178,6 +189,37 @@ fn add_scaled(dot: __m512i, products: __m512i, scale: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn add_block<F: Format>(sum: __m512, dot: __m512i, head: &Head<__m512i>, row: &SuperRow) -> __m512 {
+    if F::HAS_MIN {
+        return add_dot::<F>(sum, dot, head, row);
+    }
+    let offset = shares::<F>(head, row);
+    let offset = _mm512_sll_epi32(offset, _mm_cvtsi32_si128(F::OFFSET.trailing_zeros() as i32));
+    add_dot::<F>(sum, _mm512_sub_epi32(dot, offset), head, row)
+}
+
+/// The same of products from which the offset has been taken away.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) fn add_dot<F: Format>(
+    sum: __m512,
+    dot: __m512i,
+    head: &Head<__m512i>,
+    row: &SuperRow,
+) -> __m512 {
+    let scale = _mm512_set1_ps(row.scale);
+    let product = _mm512_mul_ps(_mm512_mul_ps(head.d, scale), _mm512_cvtepi32_ps(dot));
+    let sum = _mm512_add_ps(sum, product);
+    if !F::HAS_MIN {
+        return sum;
+    }
+    let taken = _mm512_cvtepi32_ps(shares::<F>(head, row));
+    _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(head.dmin, scale), taken))
+}
+
+/// Sums of a block's activations, each times its share.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn shares<F: Format>(head: &Head<__m512i>, row: &SuperRow) -> __m512i {
     let sums: &[i16] = if F::HAS_DOUBLE_SCALES { &row.double_sums } else { &row.sums };
     let mut shares = _mm512_setzero_si512();
     for (&share, &[a, b]) in head.shares.iter().zip(sums.as_chunks::<2>().0) {
@@ -185,15 +227,7 @@ fn add_block<F: Format>(sum: __m512, dot: __m512i, head: &Head<__m512i>, row: &S
         let pair = _mm512_set1_epi32((a | b << 16).cast_signed());
         shares = _mm512_dpwssd_epi32(shares, share, pair);
     }
-    let scale = _mm512_set1_ps(row.scale);
-    if F::HAS_MIN {
-        let product = _mm512_mul_ps(_mm512_mul_ps(head.d, scale), _mm512_cvtepi32_ps(dot));
-        let taken = _mm512_mul_ps(_mm512_mul_ps(head.dmin, scale), _mm512_cvtepi32_ps(shares));
-        return _mm512_sub_ps(_mm512_add_ps(sum, product), taken);
-    }
-    let offset = _mm512_sll_epi32(shares, _mm_cvtsi32_si128(F::OFFSET.trailing_zeros() as i32));
-    let dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(dot, offset));
-    _mm512_add_ps(sum, _mm512_mul_ps(_mm512_mul_ps(head.d, scale), dot))
+    shares
 }
 
 /// One block of two groups, its elements as bytes.

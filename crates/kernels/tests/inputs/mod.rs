@@ -6,6 +6,7 @@ pub(crate) fn tables() -> Vec<&'static KernelTable> {
     let mut tables = vec![KernelTable::scalar()];
     tables.extend(KernelTable::avx2());
     tables.extend(KernelTable::avx512());
+    tables.extend(KernelTable::amx());
     eprintln!("tables: {:?}", tables.iter().map(|table| table.name()).collect::<Vec<_>>());
     tables
 }

@@ -6,6 +6,7 @@ use crate::packed::GROUP;
 use crate::super_blocks::SuperFormat;
 
 /// What scales a block of some rows.
+#[derive(Clone, Copy)]
 pub(crate) struct Head<W: Word> {
     pub(crate) d: W::Floats,
     /// Zeros if the format has no minima.
