@@ -80,6 +80,7 @@ pub(super) fn cpu_features() -> Vec<&'static str> {
         ("avx512bw", is_x86_feature_detected!("avx512bw")),
         ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
         ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+        ("amx-int8", kernels::KernelTable::amx().is_some()),
     ];
     #[cfg(target_arch = "aarch64")]
     let known = [

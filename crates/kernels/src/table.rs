@@ -93,8 +93,12 @@ static AVX512: KernelTable = KernelTable {
 
 /// All but the products that it is for is AVX-512's.
 #[cfg(target_arch = "x86_64")]
-static AMX: KernelTable =
-    KernelTable { name: "amx", super_linear: crate::amx::super_linear, ..AVX512 };
+static AMX: KernelTable = KernelTable {
+    name: "amx",
+    quantized_linear: crate::amx::quantized_linear,
+    super_linear: crate::amx::super_linear,
+    ..AVX512
+};
 
 impl KernelTable {
     /// The reference, which runs everywhere.

@@ -147,7 +147,7 @@ fn every_table_makes_the_same_bits_for_every_number_of_rows() {
         for table in tables() {
             let what = format!("{} {format:?}", table.name());
             assert_eq!(bits(&weights.linear(table, &rows)), bits(&expected), "{what}");
-            for num_rows in [1, 2, 5, 17, ROW_TILE, ROW_TILE + 1] {
+            for num_rows in [1, 2, 5, 17, 43, ROW_TILE, ROW_TILE + 1] {
                 for first in [0, 1 + random.below(ROW_TILE)] {
                     let out = weights.linear(table, &rows[first * k..(first + num_rows) * k]);
                     for row in 0..num_rows {
@@ -174,7 +174,8 @@ fn the_largest_quants_do_not_overflow() {
                     block[if has_min { 4 } else { 2 }..].fill(quant);
                 }
                 weights.take_apart();
-                let rows: Vec<f32> = [1.0f32, -1.0].iter().flat_map(|&x| [x; 64]).collect();
+                let rows: Vec<f32> =
+                    [1.0f32, -1.0].repeat(20).iter().flat_map(|&x| [x; 64]).collect();
                 let out = weights.linear(table, &rows);
                 weights.check(&rows, &out, &format!("{} {format:?} {quant}", table.name()));
             }
@@ -202,14 +203,14 @@ fn zeros_and_traces_make_zero_and_what_is_not_finite_stays_visible() {
                 (f32::MAX, false),
                 (-1e7, false),
             ] {
-                let mut rows = [vec![0.0; k], healthy.clone()].concat();
+                let mut rows = [vec![0.0; k], healthy.repeat(39)].concat();
                 rows[k / 2] = bad;
                 let out = weights.linear(table, &rows);
                 let what = format!("{} {format:?} {bad}", table.name());
-                for (out, alone) in out.chunks_exact(2).zip(&alone) {
+                for (out, alone) in out.chunks_exact(40).zip(&alone) {
                     let right = if is_zero { out[0] == 0.0 } else { !out[0].is_finite() };
                     assert!(right, "{what}: {}", out[0]);
-                    assert_eq!(out[1].to_bits(), alone.to_bits(), "{what}");
+                    assert_eq!(bits(&out[1..]), [alone.to_bits(); 39], "{what}");
                 }
             }
         }

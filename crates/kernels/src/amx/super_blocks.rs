@@ -6,13 +6,13 @@
 //! longer than the products.
 
 use std::arch::x86_64::*;
-use std::cell::RefCell;
 
-use super::tiles::{ROW_BYTES, ROWS, Sums, Tiles};
+use super::tiles::{ROW_BYTES, ROWS, Stored, Tiles};
+use super::{Band, SCRATCH, Scratch, bands};
 use crate::avx2::Ahead;
 use crate::avx2::super_blocks::formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 use crate::avx512::super_blocks::{STEPS, SUB_BLOCKS, add_dot, linear_of_tile, steps_of_scale};
-use crate::avx512::{PAIR, pair_of, store};
+use crate::avx512::{PAIR, pair_of};
 use crate::columns::Columns;
 use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow};
@@ -29,11 +29,6 @@ const STRIP: usize = 8;
 /// before are read: tiles and vectors work at once only on what is near in the order of
 /// instructions.
 const QUARTERS: usize = SUPER_LEN / ROW_BYTES;
-
-thread_local! {
-    /// Made anew for each call, the sums' memory would be cleared by the system first.
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
-}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
@@ -62,101 +57,38 @@ fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, scratch: &mut Scratch, out: 
             continue;
         }
         scratch.bands.clear();
-        scratch.bands.extend(bands(rows, num_blocks));
+        scratch.bands.extend(bands(rows.len() / num_blocks, num_blocks));
         for (id, groups) in args.weights.chunks(2 * STRIP * group_bytes).enumerate() {
-            strip::<F>(groups, rows, num_blocks, scratch);
-            let num_panels = groups.len().div_ceil(2 * group_bytes);
-            let sums = scratch.sums.chunks_exact(scratch.bands.len()).take(num_panels);
-            for (panel, sums) in sums.enumerate() {
-                for (band, sums) in scratch.bands.iter().zip(sums) {
-                    for (row, &sum) in sums.iter().enumerate().skip(band.skipped) {
-                        let out = &mut out.row(first_row + band.row + row)[id * STRIP * PAIR..];
-                        let out = &mut out[panel * PAIR..];
-                        let width = out.len().min(PAIR);
-                        store(sum, &mut out[..width]);
-                    }
-                }
-            }
+            let num_panels = strip::<F>(groups, rows, num_blocks, scratch);
+            scratch.write(num_panels, first_row, id * STRIP * PAIR, out);
         }
     }
 }
 
-/// Sixteen rows of activations of a tile. The last ones of a tile begin among those before if there
-/// are not sixteen otherwise; then their first sums are not used.
-#[derive(Clone, Copy)]
-struct Band {
-    row: usize,
-    skipped: usize,
-    /// Where its first block is, and how far from there the next one.
-    start: usize,
-    step: usize,
-}
-
-impl Band {
-    #[inline(always)]
-    fn block<'a>(&self, rows: &'a [SuperRow], block_id: usize) -> &'a [SuperRow; ROWS] {
-        let block = &rows[self.start + block_id * self.step..];
-        block.first_chunk().expect("a tile has sixteen rows or more")
-    }
-}
-
-/// The bands of tiles of sixteen rows or more.
-fn bands(rows: &[SuperRow], num_blocks: usize) -> impl Iterator<Item = Band> {
-    let tile_len = ROW_TILE * num_blocks;
-    rows.chunks(tile_len).enumerate().flat_map(move |(tile_id, tile)| {
-        let num_rows = tile.len() / num_blocks;
-        (0..num_rows).step_by(ROWS).map(move |wanted| {
-            let first = wanted.min(num_rows - ROWS);
-            Band {
-                row: tile_id * ROW_TILE + first,
-                skipped: wanted - first,
-                start: tile_id * tile_len + first,
-                step: num_rows,
-            }
-        })
-    })
-}
-
-/// What is kept from call to call.
-struct Scratch {
-    bands: Vec<Band>,
-    panels: [Panel; PANELS],
-    stored: Stored,
-    /// Of a strip's panels, of all bands each; there may be more.
-    sums: Vec<[__m512; ROWS]>,
-}
-
-/// Sums of the last product's bands, one or two: those of low bytes and those of high ones.
-type Stored = [[Sums; 2]; 2];
-
-impl Scratch {
-    const fn new() -> Self {
-        // SAFETY: vectors of zeros.
-        let (panels, stored) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        Self { bands: Vec::new(), panels, stored, sums: Vec::new() }
-    }
-}
-
-/// Products of 1 to [`STRIP`] panels with the bands of `rows`.
+/// Products of 1 to [`STRIP`] panels with the bands of `rows`. Returns how many panels there are.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn strip<F: Format>(groups: &[u8], rows: &[SuperRow], num_blocks: usize, scratch: &mut Scratch) {
-    let Scratch { bands, panels, stored, sums } = scratch;
-    // SAFETY: whoever runs this has AMX.
-    let mut tiles = unsafe { Tiles::configure() };
+fn strip<F: Format>(
+    groups: &[u8],
+    rows: &[SuperRow],
+    num_blocks: usize,
+    scratch: &mut Scratch,
+) -> usize {
     let group_bytes = num_blocks * F::GROUP_BYTES;
     let num_groups = groups.len() / group_bytes;
     let num_panels = num_groups.div_ceil(2);
-    let num_sums = num_panels * bands.len();
-    if sums.len() < num_sums {
-        sums.resize(num_sums, [_mm512_setzero_ps(); ROWS]);
-    }
+    scratch.make_room(num_panels);
+    let Scratch { bands, stored, sums } = scratch;
+    let sums = &mut sums[..num_panels * bands.len()];
+    // SAFETY: whoever runs this has AMX.
+    let mut tiles = unsafe { Tiles::<ROW_BYTES>::configure() };
+    let mut panels = [Panel::zeroed(), Panel::zeroed()];
     let num_fetches = num_panels * bands.len().div_ceil(2) * QUARTERS;
     for block_id in 0..num_blocks {
         let block = block_id * F::GROUP_BYTES..(block_id + 1) * F::GROUP_BYTES;
         let place = (block.start, F::GROUP_BYTES);
         let mut ahead = Ahead::new(groups, group_bytes, num_groups, place, num_fetches);
         let groups = groups.chunks(2 * PANELS * group_bytes);
-        for (groups, sums) in groups.zip(sums[..num_sums].chunks_mut(PANELS * bands.len())) {
+        for (groups, sums) in groups.zip(sums.chunks_mut(PANELS * bands.len())) {
             let pairs = groups.chunks(2 * group_bytes);
             for (panel, groups) in panels.iter_mut().zip(pairs) {
                 let pair = pair_of(groups, group_bytes);
@@ -190,6 +122,7 @@ fn strip<F: Format>(groups: &[u8], rows: &[SuperRow], num_blocks: usize, scratch
             }
         }
     }
+    num_panels
 }
 
 /// Products of a block of one or two bands with a panel.
@@ -204,7 +137,7 @@ struct Product<'a> {
 impl Product<'_> {
     /// Multiplies a quarter of the elements.
     #[inline(always)]
-    fn multiply(&self, tiles: &mut Tiles, quarter: usize) {
+    fn multiply(&self, tiles: &mut Tiles<ROW_BYTES>, quarter: usize) {
         let steps = [&self.panel.low, &self.panel.high].map(|steps| &steps.as_chunks().0[quarter]);
         let of = |band: &Band| {
             &raw const band.block(self.rows, self.block_id)[0].quants[quarter * ROW_BYTES]
@@ -275,6 +208,14 @@ struct Panel {
 }
 
 impl Panel {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn zeroed() -> Self {
+        let zeros = [_mm512_setzero_si512(); SUB_BLOCKS * STEPS];
+        // SAFETY: whoever runs this has AVX-512.
+        Self { low: zeros, high: zeros, head: unsafe { Head::zeroed() } }
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn unpack<F: Format>(&mut self, blocks: [&[u8]; 2]) {

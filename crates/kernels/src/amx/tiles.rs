@@ -59,32 +59,48 @@ struct Config {
     rows: [u8; 16],
 }
 
-static CONFIG: Config = {
-    let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
-    let mut tile = 0;
-    while tile < 8 {
-        (row_bytes[tile], rows[tile]) = (ROW_BYTES as u16, ROWS as u8);
-        tile += 1;
+impl Config {
+    /// For sums, activations and weights in registers 0 to 3, 4 and 5, 6 and 7, where a product is
+    /// the sum of `depth` elements.
+    const fn of(depth: usize) -> Self {
+        let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+        let mut tile = 0;
+        while tile < 8 {
+            (row_bytes[tile], rows[tile]) = (ROW_BYTES as u16, ROWS as u8);
+            if tile == 4 || tile == 5 {
+                row_bytes[tile] = depth as u16;
+            } else if tile > 5 {
+                rows[tile] = (depth / 4) as u8;
+            }
+            tile += 1;
+        }
+        Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
     }
-    Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
-};
+}
 
 /// This thread's tile registers, from when they have shapes until they are given back: as long as
 /// they are in use, the system saves their 8 KiB whenever it lets another thread run.
-pub(super) struct Tiles {
+///
+/// Their products are sums of `DEPTH` elements.
+pub(super) struct Tiles<const DEPTH: usize> {
     /// They are the thread's.
     _not_send: PhantomData<*mut ()>,
 }
 
-/// 64 bytes of each of sixteen weight rows: steps of four of each.
-pub(super) type Steps = [__m512i; ROWS];
+/// Elements of sixteen weight rows: steps of four of each.
+pub(super) type Steps<const STEPS: usize> = [__m512i; STEPS];
 
-impl Tiles {
+/// Sums of one or two bands of [`ROWS`] rows of activations, of two tiles each.
+pub(super) type Stored = [[Sums; 2]; 2];
+
+impl<const DEPTH: usize> Tiles<DEPTH> {
+    const CONFIG: Config = Config::of(DEPTH);
+
     /// # Safety
     /// [`is_available`].
     pub(super) unsafe fn configure() -> Self {
         // SAFETY: the caller's promise; the shapes are those of the first palette.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly)) };
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &Self::CONFIG, options(nostack, readonly)) };
         Self { _not_send: PhantomData }
     }
 
@@ -103,8 +119,39 @@ impl Tiles {
         }
     }
 
-    /// Multiplies 64 bytes of `G` times [`ROWS`] rows of activations, `stride` bytes apart, with
-    /// unsigned weights and with signed ones, and adds to the sums of each.
+    /// Stores the sums of as many bands.
+    #[inline(always)]
+    pub(super) fn store(&mut self, sums: &mut [[Sums; 2]]) {
+        let [first, rest @ ..] = sums else { return };
+        let [a, b] = first.each_mut().map(|sums| &raw mut *sums);
+        // SAFETY: sums are as large as a tile.
+        unsafe {
+            asm!(
+                "tilestored [{a} + {row_bytes}], tmm0",
+                "tilestored [{b} + {row_bytes}], tmm1",
+                a = in(reg) a,
+                b = in(reg) b,
+                row_bytes = in(reg) ROW_BYTES,
+                options(nostack),
+            );
+            if let [second, ..] = rest {
+                let [a, b] = second.each_mut().map(|sums| &raw mut *sums);
+                asm!(
+                    "tilestored [{a} + {row_bytes}], tmm2",
+                    "tilestored [{b} + {row_bytes}], tmm3",
+                    a = in(reg) a,
+                    b = in(reg) b,
+                    row_bytes = in(reg) ROW_BYTES,
+                    options(nostack),
+                );
+            }
+        }
+    }
+}
+
+impl Tiles<64> {
+    /// Multiplies 64 bytes of the rows of `G` bands, `stride` bytes apart, with unsigned weights and
+    /// with signed ones, and adds to the sums of each.
     ///
     /// # Safety
     /// The activations are readable; `G` is 1 or 2.
@@ -113,7 +160,7 @@ impl Tiles {
         &mut self,
         rows: [*const i8; G],
         stride: usize,
-        [unsigned, signed]: [&Steps; 2],
+        [unsigned, signed]: [&Steps<16>; 2],
     ) {
         const {
             assert!(G == 1 || G == 2);
@@ -146,39 +193,61 @@ impl Tiles {
             }
         }
     }
+}
 
-    /// Stores the sums: for each sixteen rows, one or two, those with unsigned weights and those
-    /// with signed ones.
+impl Tiles<32> {
+    /// Loads the signed weights of two panels, which [`Self::multiply`] multiplies with.
     #[inline(always)]
-    pub(super) fn store(&mut self, sums: &mut [[Sums; 2]]) {
-        let [first, rest @ ..] = sums else { return };
-        let [a, b] = first.each_mut().map(|sums| &raw mut *sums);
-        // SAFETY: sums are as large as a tile.
+    pub(super) fn load_weights(&mut self, [a, b]: [&Steps<8>; 2]) {
+        // SAFETY: as long as there is a value, the registers have shapes.
         unsafe {
             asm!(
-                "tilestored [{a} + {row_bytes}], tmm0",
-                "tilestored [{b} + {row_bytes}], tmm1",
+                "tileloadd tmm6, [{a} + {row_bytes}]",
+                "tileloadd tmm7, [{b} + {row_bytes}]",
                 a = in(reg) a,
                 b = in(reg) b,
                 row_bytes = in(reg) ROW_BYTES,
-                options(nostack),
+                options(nostack, readonly),
             );
-            if let [second, ..] = rest {
-                let [a, b] = second.each_mut().map(|sums| &raw mut *sums);
+        }
+    }
+
+    /// Multiplies 32 bytes of the rows of band `B`, `stride` bytes apart, with the panels.
+    ///
+    /// # Safety
+    /// The activations are readable; `B` is 0 or 1.
+    #[inline(always)]
+    pub(super) unsafe fn multiply<const B: usize>(&mut self, rows: *const i8, stride: usize) {
+        const {
+            assert!(B < 2);
+        }
+        // SAFETY: as long as there is a value, the registers have shapes; the activations are the
+        // caller's promise.
+        unsafe {
+            if B == 0 {
                 asm!(
-                    "tilestored [{a} + {row_bytes}], tmm2",
-                    "tilestored [{b} + {row_bytes}], tmm3",
-                    a = in(reg) a,
-                    b = in(reg) b,
-                    row_bytes = in(reg) ROW_BYTES,
-                    options(nostack),
+                    "tileloadd tmm4, [{rows} + {stride}]",
+                    "tdpbssd tmm0, tmm4, tmm6",
+                    "tdpbssd tmm1, tmm4, tmm7",
+                    rows = in(reg) rows,
+                    stride = in(reg) stride,
+                    options(nostack, readonly),
+                );
+            } else {
+                asm!(
+                    "tileloadd tmm5, [{rows} + {stride}]",
+                    "tdpbssd tmm2, tmm5, tmm6",
+                    "tdpbssd tmm3, tmm5, tmm7",
+                    rows = in(reg) rows,
+                    stride = in(reg) stride,
+                    options(nostack, readonly),
                 );
             }
         }
     }
 }
 
-impl Drop for Tiles {
+impl<const DEPTH: usize> Drop for Tiles<DEPTH> {
     fn drop(&mut self) {
         // SAFETY: as long as there is a value, the registers have shapes.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };

@@ -8,7 +8,7 @@
 mod attention;
 mod attention_rows;
 mod linear;
-mod quantized;
+pub(crate) mod quantized;
 pub(crate) mod super_blocks;
 mod words;
 
@@ -103,7 +103,7 @@ fn ahead_of_pair(rest: usize, group_bytes: usize) -> usize {
 /// Fetches what lies [`ahead_of_pair`] of the same block of two groups.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn prefetch_pair(blocks: [&[u8]; 2], rest: usize, group_bytes: usize) {
+pub(crate) fn prefetch_pair(blocks: [&[u8]; 2], rest: usize, group_bytes: usize) {
     let ahead = ahead_of_pair(rest, group_bytes);
     for block in blocks {
         prefetch_ahead(block, ahead);

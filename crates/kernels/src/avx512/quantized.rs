@@ -29,29 +29,41 @@ pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut Columns
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn linear_of<F: Format>(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
+    let tile_len = ROW_TILE * (args.k / BLOCK_LEN);
+    for (tile_id, tile) in args.rows.chunks(tile_len).enumerate() {
+        linear_of_tile::<F>(args, tile_id * ROW_TILE, tile, out);
+    }
+}
+
+/// Products of the rows of one tile.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) fn linear_of_tile<F: Format>(
+    args: &QuantizedLinearArgs<'_>,
+    first_row: usize,
+    tile: &[RowBlock],
+    out: &mut Columns<'_>,
+) {
     let num_blocks = args.k / BLOCK_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
+    let num_rows = tile.len() / num_blocks;
     let mut sums = [[_mm512_setzero_ps(); PAIRS]; ROW_TILE];
-    for (tile_id, tile) in args.rows.chunks(ROW_TILE * num_blocks).enumerate() {
-        let num_rows = tile.len() / num_blocks;
-        let sums = &mut sums[..num_rows];
-        let pairs_together = if num_rows < MANY_ROWS { 1 } else { PAIRS };
-        for (id, groups) in args.weights.chunks(2 * pairs_together * group_bytes).enumerate() {
-            let mut pairs = groups.chunks(2 * group_bytes).map(|pair| pair_of(pair, group_bytes));
-            let first = pairs.next().expect("a chunk is not empty");
-            match (num_rows, pairs.next()) {
-                (1, _) => few::<F, 1>(first, tile, sums),
-                (2, _) => few::<F, 2>(first, tile, sums),
-                (3, _) => few::<F, 3>(first, tile, sums),
-                (FEW_ROWS, _) => few::<F, FEW_ROWS>(first, tile, sums),
-                (_, None) => many::<F, 1>([first], tile, sums),
-                (_, Some(second)) => many::<F, PAIRS>([first, second], tile, sums),
-            }
-            for (row, sums) in sums.iter().enumerate() {
-                let out = &mut out.row(tile_id * ROW_TILE + row)[id * pairs_together * PAIR..];
-                for (out, &sum) in out.chunks_mut(PAIR).zip(&sums[..pairs_together]) {
-                    store(sum, out);
-                }
+    let sums = &mut sums[..num_rows];
+    let pairs_together = if num_rows < MANY_ROWS { 1 } else { PAIRS };
+    for (id, groups) in args.weights.chunks(2 * pairs_together * group_bytes).enumerate() {
+        let mut pairs = groups.chunks(2 * group_bytes).map(|pair| pair_of(pair, group_bytes));
+        let first = pairs.next().expect("a chunk is not empty");
+        match (num_rows, pairs.next()) {
+            (1, _) => few::<F, 1>(first, tile, sums),
+            (2, _) => few::<F, 2>(first, tile, sums),
+            (3, _) => few::<F, 3>(first, tile, sums),
+            (FEW_ROWS, _) => few::<F, FEW_ROWS>(first, tile, sums),
+            (_, None) => many::<F, 1>([first], tile, sums),
+            (_, Some(second)) => many::<F, PAIRS>([first, second], tile, sums),
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            let out = &mut out.row(first_row + row)[id * pairs_together * PAIR..];
+            for (out, &sum) in out.chunks_mut(PAIR).zip(&sums[..pairs_together]) {
+                store(sum, out);
             }
         }
     }
