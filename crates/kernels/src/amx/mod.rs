@@ -59,8 +59,8 @@ fn bands(num_rows: usize, num_blocks: usize) -> impl Iterator<Item = Band> {
 /// What is kept from call to call.
 struct Scratch {
     bands: Vec<Band>,
-    /// Of the last product.
-    stored: Stored,
+    /// Of the last products.
+    stored: [Stored; 2],
     /// Of some panels of sixteen weight rows, of all bands each; there may be more.
     sums: Vec<[__m512; ROWS]>,
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::tiles::{ROWS, Stored, Tiles};
+use super::tiles::{ROWS, Stored, Sums, Tiles};
 use super::{Band, SCRATCH, Scratch, bands};
 use crate::avx2::quantized::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Unpacked};
 use crate::avx512::quantized::linear_of_tile;
@@ -15,8 +15,13 @@ use crate::quantized::{BLOCK_LEN, BlockFormat, QuantizedLinearArgs, ROW_TILE, Ro
 const ROWS_MAX: usize = 2 * ROW_TILE;
 /// Rows of a tile from which on this is faster than AVX-512: each block's sums are read.
 const MANY_ROWS: usize = 2 * ROWS;
-/// Panels of sixteen weight rows that a band of rows passes together.
+/// Panels of sixteen weight rows that a band of rows passes one after the other.
 const PANELS: usize = 2;
+/// Blocks that are multiplied before their sums are read: as many as there are tiles for sums. What
+/// they are added to is then read and written once.
+const TOGETHER: usize = 4;
+/// Parts of a product, beside which as many parts of the sums before are read.
+const PARTS: usize = 4;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) fn quantized_linear(args: &QuantizedLinearArgs<'_>, out: &mut Columns<'_>) {
@@ -70,45 +75,96 @@ fn panels<F: Format>(
 ) -> usize {
     let group_bytes = num_blocks * F::GROUP_BYTES;
     let num_panels = groups.len().div_ceil(2 * group_bytes);
-    // One that is not there is the first one again, whose results are not used.
-    scratch.make_room(PANELS);
-    let Scratch { bands, stored, sums } = scratch;
-    let sums = &mut sums[..PANELS * bands.len()];
+    scratch.make_room(num_panels);
+    scratch.sums[..num_panels * scratch.bands.len()].fill([_mm512_setzero_ps(); ROWS]);
     // SAFETY: whoever runs this has AMX.
     let mut tiles = unsafe { Tiles::<BLOCK_LEN>::configure() };
-    for block_id in 0..num_blocks {
-        let block = block_id * F::GROUP_BYTES..(block_id + 1) * F::GROUP_BYTES;
-        let [first, second] = [0, num_panels - 1].map(|panel| {
-            let pair = pair_of(&groups[2 * panel * group_bytes..], group_bytes);
-            pair.map(|group| &group[block.clone()])
-        });
-        prefetch_pair(first, group_bytes - block.start, group_bytes);
-        prefetch_pair(second, group_bytes - block.start, group_bytes);
-        let panels = [unpack::<F>(first), unpack::<F>(second)];
-        tiles.load_weights([&panels[0].steps, &panels[1].steps]);
-        // The sums of one product are read while the next one is made.
-        let mut before: Option<Product<'_>> = None;
-        for (pair_id, pair) in bands.chunks(2).enumerate() {
-            let product = Product { bands: pair, rows, block_id, panels: &panels };
-            tiles.clear();
-            for band in 0..2 {
-                product.multiply(&mut tiles, band);
-                if let Some(before) = &before {
-                    // SAFETY: whoever runs this has AVX-512.
-                    unsafe { before.add::<F>(band, 2 * (pair_id - 1), stored, sums) };
-                }
-            }
-            tiles.store(&mut stored[..pair.len()]);
-            before = Some(product);
-        }
-        if let Some(last) = before {
-            for band in 0..last.bands.len() {
-                // SAFETY: whoever runs this has AVX-512.
-                unsafe { last.add::<F>(band, (bands.len() - 1) / 2 * 2, stored, sums) };
-            }
-        }
+    let mut block_id = 0;
+    while block_id < num_blocks {
+        let pairs = groups.chunks(2 * group_bytes).map(|pair| pair_of(pair, group_bytes));
+        block_id += if block_id + TOGETHER <= num_blocks {
+            add_blocks::<F, TOGETHER>(pairs, rows, block_id, &mut tiles, scratch)
+        } else {
+            add_blocks::<F, 1>(pairs, rows, block_id, &mut tiles, scratch)
+        };
     }
     num_panels
+}
+
+/// Adds the products of `N` blocks from `first` on, and returns `N`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_blocks<'a, F: Format, const N: usize>(
+    pairs: impl Iterator<Item = [&'a [u8]; 2]>,
+    rows: &[RowBlock],
+    first: usize,
+    tiles: &mut Tiles<BLOCK_LEN>,
+    scratch: &mut Scratch,
+) -> usize {
+    let Scratch { bands, stored, sums } = scratch;
+    // SAFETY: whoever runs this has AVX-512.
+    let mut panels = [[unsafe { Block::zeroed() }; N]; PANELS];
+    let mut num_panels = 0;
+    for (panel, pair) in panels.iter_mut().zip(pairs) {
+        for (i, block) in panel.iter_mut().enumerate() {
+            let start = (first + i) * F::GROUP_BYTES;
+            let block_of = |group: &'a [u8]| &group[start..start + F::GROUP_BYTES];
+            let blocks = [block_of(pair[0]), block_of(pair[1])];
+            prefetch_pair(blocks, pair[0].len() - start, pair[0].len());
+            *block = unpack::<F>(blocks);
+        }
+        num_panels += 1;
+    }
+    let num_products = bands.len() * num_panels;
+    let product = |id: usize| {
+        let (band_id, panel_id) = (id / num_panels, id % num_panels);
+        let sums = panel_id * bands.len() + band_id;
+        Product { band: &bands[band_id], rows, first, panel: &panels[panel_id], sums }
+    };
+    // A product takes three turns: it is made, stored where the next one is made, and added.
+    for turn in 0..num_products + 2 {
+        let made = (turn < num_products).then(|| product(turn));
+        let added = turn.checked_sub(2).map(product);
+        let [even, odd] = &mut *stored;
+        let (read, written) = if turn % 2 == 0 { (even, odd) } else { (odd, even) };
+        let mut turn = Turn { tiles, made, written, added, read, sums };
+        // SAFETY: whoever runs this has AVX-512.
+        unsafe {
+            turn.part::<F, 0>();
+            turn.part::<F, 1>();
+            turn.part::<F, 2>();
+            turn.part::<F, 3>();
+        }
+    }
+    N
+}
+
+/// What is done beside one another.
+struct Turn<'a, const N: usize> {
+    tiles: &'a mut Tiles<BLOCK_LEN>,
+    made: Option<Product<'a, N>>,
+    written: &'a mut Stored,
+    added: Option<Product<'a, N>>,
+    read: &'a Stored,
+    sums: &'a mut [[__m512; ROWS]],
+}
+
+impl<const N: usize> Turn<'_, N> {
+    /// # Safety
+    /// The CPU has AVX-512.
+    #[inline(always)]
+    unsafe fn part<F: Format, const PART: usize>(&mut self) {
+        if PART < N {
+            self.tiles.store_one::<PART>(&mut self.written.as_flattened_mut()[PART]);
+            if let Some(made) = &self.made {
+                made.multiply::<PART>(self.tiles);
+            }
+        }
+        if let Some(added) = &self.added {
+            // SAFETY: the caller's promise.
+            unsafe { added.add::<F>(PART, self.read, self.sums) };
+        }
+    }
 }
 
 /// Signed elements.
@@ -126,58 +182,56 @@ fn unpack<F: Format>(blocks: [&[u8]; 2]) -> Block {
     block
 }
 
-/// Products of a block of one or two bands with two panels.
-struct Product<'a> {
-    bands: &'a [Band],
+/// Products of `N` blocks of a band with those of a panel, a tile each.
+struct Product<'a, const N: usize> {
+    band: &'a Band,
     rows: &'a [RowBlock],
-    block_id: usize,
-    panels: &'a [Block; PANELS],
+    first: usize,
+    panel: &'a [Block; N],
+    /// Which sums they are added to.
+    sums: usize,
 }
 
-impl Product<'_> {
+impl<const N: usize> Product<'_, N> {
     #[inline(always)]
-    fn multiply(&self, tiles: &mut Tiles<BLOCK_LEN>, band: usize) {
-        let Some(rows) = self.bands.get(band) else { return };
-        let rows = &raw const rows.block(self.rows, self.block_id)[0].quants[0];
+    fn multiply<const PART: usize>(&self, tiles: &mut Tiles<BLOCK_LEN>) {
+        let rows = &raw const self.band.block(self.rows, self.first + PART)[0].quants[0];
         // SAFETY: sixteen rows with as many bytes lie there.
-        unsafe {
-            match band {
-                0 => tiles.multiply::<0>(rows, size_of::<RowBlock>()),
-                _ => tiles.multiply::<1>(rows, size_of::<RowBlock>()),
-            }
-        }
+        unsafe { tiles.multiply::<PART>(rows, size_of::<RowBlock>(), &self.panel[PART].steps) };
     }
 
-    /// Adds what is stored of a band to its sums, the first of which are of band `first`.
+    /// Adds a part of the rows of what is stored, block after block.
     ///
     /// # Safety
     /// The CPU has AVX-512.
     #[inline(always)]
-    unsafe fn add<F: Format>(
-        &self,
-        band: usize,
-        first: usize,
-        stored: &Stored,
-        sums: &mut [[__m512; ROWS]],
-    ) {
-        let rows = self.bands[band].block(self.rows, self.block_id);
-        let num_bands = sums.len() / PANELS;
-        // What lies there before the first block is of other products.
-        let kept = if self.block_id == 0 { 0 } else { u16::MAX };
-        for (panel, (block, stored)) in self.panels.iter().zip(&stored[band]).enumerate() {
-            let sums = &mut sums[panel * num_bands + first + band];
-            for ((sum, &dots), row) in sums.iter_mut().zip(&stored.0).zip(rows) {
+    unsafe fn add<F: Format>(&self, part: usize, stored: &Stored, sums: &mut [[__m512; ROWS]]) {
+        const R: usize = ROWS / PARTS;
+        let stored: &[Sums; N] = stored.as_flattened().first_chunk().expect("a tile each");
+        let sums = &mut sums[self.sums].as_chunks_mut::<R>().0[part];
+        let mut rows = [self.band.block(self.rows, self.first); N];
+        for (i, rows) in rows.iter_mut().enumerate() {
+            *rows = self.band.block(self.rows, self.first + i);
+        }
+        // In registers meanwhile.
+        let (scales, minima) =
+            (self.panel.map(|block| block.scale), self.panel.map(|block| block.min));
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let (row, mut total) = (R * part + i, *sum);
+            for block in 0..N {
+                let activations = &rows[block][row];
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let scale = _mm512_mul_ps(block.scale, _mm512_set1_ps(row.scale));
-                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), scale);
-                    *sum = _mm512_add_ps(_mm512_maskz_mov_ps(kept, *sum), product);
+                    let scale = _mm512_mul_ps(scales[block], _mm512_set1_ps(activations.scale));
+                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(stored[block].0[row]), scale);
+                    total = _mm512_add_ps(total, product);
                     if F::HAS_MIN {
-                        let share = _mm512_mul_ps(block.min, _mm512_set1_ps(row.scaled_sum));
-                        *sum = _mm512_add_ps(*sum, share);
+                        let min = _mm512_set1_ps(activations.scaled_sum);
+                        total = _mm512_add_ps(total, _mm512_mul_ps(minima[block], min));
                     }
                 }
             }
+            *sum = total;
         }
     }
 }

@@ -77,7 +77,7 @@ fn strip<F: Format>(
     let num_groups = groups.len() / group_bytes;
     let num_panels = num_groups.div_ceil(2);
     scratch.make_room(num_panels);
-    let Scratch { bands, stored, sums } = scratch;
+    let Scratch { bands, stored: [stored, _], sums } = scratch;
     let sums = &mut sums[..num_panels * bands.len()];
     // SAFETY: whoever runs this has AMX.
     let mut tiles = unsafe { Tiles::<ROW_BYTES>::configure() };

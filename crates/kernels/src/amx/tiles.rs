@@ -90,7 +90,7 @@ pub(super) struct Tiles<const DEPTH: usize> {
 /// Elements of sixteen weight rows: steps of four of each.
 pub(super) type Steps<const STEPS: usize> = [__m512i; STEPS];
 
-/// Sums of one or two bands of [`ROWS`] rows of activations, of two tiles each.
+/// Sums of four tiles, two of each of two bands or one of each of four blocks.
 pub(super) type Stored = [[Sums; 2]; 2];
 
 impl<const DEPTH: usize> Tiles<DEPTH> {
@@ -119,7 +119,7 @@ impl<const DEPTH: usize> Tiles<DEPTH> {
         }
     }
 
-    /// Stores the sums of as many bands.
+    /// Stores the sums of as many pairs of tiles.
     #[inline(always)]
     pub(super) fn store(&mut self, sums: &mut [[Sums; 2]]) {
         let [first, rest @ ..] = sums else { return };
@@ -196,52 +196,66 @@ impl Tiles<64> {
 }
 
 impl Tiles<32> {
-    /// Loads the signed weights of two panels, which [`Self::multiply`] multiplies with.
-    #[inline(always)]
-    pub(super) fn load_weights(&mut self, [a, b]: [&Steps<8>; 2]) {
-        // SAFETY: as long as there is a value, the registers have shapes.
-        unsafe {
-            asm!(
-                "tileloadd tmm6, [{a} + {row_bytes}]",
-                "tileloadd tmm7, [{b} + {row_bytes}]",
-                a = in(reg) a,
-                b = in(reg) b,
-                row_bytes = in(reg) ROW_BYTES,
-                options(nostack, readonly),
-            );
-        }
-    }
-
-    /// Multiplies 32 bytes of the rows of band `B`, `stride` bytes apart, with the panels.
+    /// Multiplies 32 bytes of the rows of a band, `stride` bytes apart, with signed weights: the
+    /// sums of tile `T` are these products.
     ///
     /// # Safety
-    /// The activations are readable; `B` is 0 or 1.
+    /// The activations are readable.
     #[inline(always)]
-    pub(super) unsafe fn multiply<const B: usize>(&mut self, rows: *const i8, stride: usize) {
-        const {
-            assert!(B < 2);
+    pub(super) unsafe fn multiply<const T: usize>(
+        &mut self,
+        rows: *const i8,
+        stride: usize,
+        weights: &Steps<8>,
+    ) {
+        macro_rules! multiply {
+            ($sums:literal, $rows:literal, $weights:literal) => {
+                asm!(
+                    concat!("tilezero ", $sums),
+                    concat!("tileloadd ", $rows, ", [{rows} + {stride}]"),
+                    concat!("tileloadd ", $weights, ", [{weights} + {row_bytes}]"),
+                    concat!("tdpbssd ", $sums, ", ", $rows, ", ", $weights),
+                    rows = in(reg) rows,
+                    stride = in(reg) stride,
+                    weights = in(reg) weights,
+                    row_bytes = in(reg) ROW_BYTES,
+                    options(nostack, readonly),
+                )
+            };
         }
         // SAFETY: as long as there is a value, the registers have shapes; the activations are the
         // caller's promise.
         unsafe {
-            if B == 0 {
+            match const { T % 4 } {
+                0 => multiply!("tmm0", "tmm4", "tmm6"),
+                1 => multiply!("tmm1", "tmm5", "tmm7"),
+                2 => multiply!("tmm2", "tmm4", "tmm6"),
+                _ => multiply!("tmm3", "tmm5", "tmm7"),
+            }
+        }
+    }
+
+    /// Stores the sums of tile `T`.
+    #[inline(always)]
+    pub(super) fn store_one<const T: usize>(&mut self, sums: &mut Sums) {
+        macro_rules! store {
+            ($tile:literal) => {
                 asm!(
-                    "tileloadd tmm4, [{rows} + {stride}]",
-                    "tdpbssd tmm0, tmm4, tmm6",
-                    "tdpbssd tmm1, tmm4, tmm7",
-                    rows = in(reg) rows,
-                    stride = in(reg) stride,
-                    options(nostack, readonly),
-                );
-            } else {
-                asm!(
-                    "tileloadd tmm5, [{rows} + {stride}]",
-                    "tdpbssd tmm2, tmm5, tmm6",
-                    "tdpbssd tmm3, tmm5, tmm7",
-                    rows = in(reg) rows,
-                    stride = in(reg) stride,
-                    options(nostack, readonly),
-                );
+                    concat!("tilestored [{sums} + {row_bytes}], ", $tile),
+                    sums = in(reg) &raw mut *sums,
+                    row_bytes = in(reg) ROW_BYTES,
+                    options(nostack),
+                )
+            };
+        }
+        // SAFETY: as long as there is a value, the registers have shapes; sums are as large as a
+        // tile.
+        unsafe {
+            match const { T % 4 } {
+                0 => store!("tmm0"),
+                1 => store!("tmm1"),
+                2 => store!("tmm2"),
+                _ => store!("tmm3"),
             }
         }
     }
