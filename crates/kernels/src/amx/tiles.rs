@@ -1,6 +1,7 @@
 //! The tile registers: whether there are any, their shapes, and products with them.
 //!
-//! Intrinsics for them are not stable yet, so this is assembly.
+//! Intrinsics for them are not stable yet, so this is assembly. The compiler knows nothing of these
+//! registers and leaves them alone, so they keep what is in them from one piece of it to the next.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, __m512i};
@@ -150,8 +151,8 @@ impl<const DEPTH: usize> Tiles<DEPTH> {
 }
 
 impl Tiles<64> {
-    /// Multiplies 64 bytes of the rows of `G` bands, `stride` bytes apart, with unsigned weights and
-    /// with signed ones, and adds to the sums of each.
+    /// Multiplies 64 bytes of the rows of `G` bands, `stride` bytes apart, with unsigned weights
+    /// and with signed ones, and adds to the sums of each.
     ///
     /// # Safety
     /// The activations are readable; `G` is 1 or 2.
