@@ -40,6 +40,33 @@ impl Band {
     }
 }
 
+/// Rows of activations that pass weights together.
+struct Part<'a, B> {
+    first_row: usize,
+    /// Of tiles that are multiplied here.
+    rows: &'a [B],
+    /// A last tile of too few rows, or nothing.
+    few: &'a [B],
+}
+
+impl<'a, B> Part<'a, B> {
+    /// The parts of all rows, `rows_max` each, which are whole tiles. A tile of less than
+    /// `rows_min` is one of too few.
+    fn all(
+        rows: &'a [B],
+        num_blocks: usize,
+        rows_max: usize,
+        rows_min: usize,
+    ) -> impl Iterator<Item = Self> {
+        rows.chunks(rows_max * num_blocks).enumerate().map(move |(id, rows)| {
+            let rest = rows.len() % (ROW_TILE * num_blocks);
+            let num_few = if rest < rows_min * num_blocks { rest } else { 0 };
+            let (rows, few) = rows.split_at(rows.len() - num_few);
+            Self { first_row: id * rows_max, rows, few }
+        })
+    }
+}
+
 /// The bands of tiles of sixteen rows or more, `num_blocks` blocks each.
 fn bands(num_rows: usize, num_blocks: usize) -> impl Iterator<Item = Band> {
     (0..num_rows).step_by(ROW_TILE).flat_map(move |tile| {

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::tiles::{ROWS, Stored, Sums, Tiles};
-use super::{Band, SCRATCH, Scratch, bands};
+use super::{Band, Part, SCRATCH, Scratch, bands};
 use crate::avx2::quantized::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Unpacked};
 use crate::avx512::quantized::linear_of_tile;
 use crate::avx512::{PAIR, pair_of, prefetch_pair};
@@ -42,19 +42,17 @@ fn linear_of<F: Format>(
 ) {
     let num_blocks = args.k / BLOCK_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
-    for (id, rows) in args.rows.chunks(ROWS_MAX * num_blocks).enumerate() {
-        let first_row = id * ROWS_MAX;
-        let rest = rows.len() % (ROW_TILE * num_blocks);
-        let is_few = rest < MANY_ROWS * num_blocks;
-        let (rows, last) = rows.split_at(rows.len() - if is_few { rest } else { 0 });
-        if !last.is_empty() {
-            linear_of_tile::<F>(args, first_row + rows.len() / num_blocks, last, out);
+    for part in Part::all(args.rows, num_blocks, ROWS_MAX, MANY_ROWS) {
+        let Part { first_row, rows, few } = part;
+        let num_rows = rows.len() / num_blocks;
+        if !few.is_empty() {
+            linear_of_tile::<F>(args, first_row + num_rows, few, out);
         }
-        if rows.is_empty() {
+        if num_rows == 0 {
             continue;
         }
         scratch.bands.clear();
-        scratch.bands.extend(bands(rows.len() / num_blocks, num_blocks));
+        scratch.bands.extend(bands(num_rows, num_blocks));
         for (id, groups) in args.weights.chunks(2 * PANELS * group_bytes).enumerate() {
             let num_panels = panels::<F>(groups, rows, num_blocks, scratch);
             scratch.write(num_panels, first_row, id * PANELS * PAIR, out);

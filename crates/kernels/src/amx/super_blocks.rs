@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::tiles::{ROW_BYTES, ROWS, Stored, Tiles};
-use super::{Band, SCRATCH, Scratch, bands};
+use super::{Band, Part, SCRATCH, Scratch, bands};
 use crate::avx2::Ahead;
 use crate::avx2::super_blocks::formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 use crate::avx512::super_blocks::{STEPS, SUB_BLOCKS, add_dot, linear_of_tile, steps_of_scale};
@@ -45,19 +45,17 @@ pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
 fn linear_of<F: Format>(args: &SuperLinearArgs<'_>, scratch: &mut Scratch, out: &mut Columns<'_>) {
     let num_blocks = args.k / SUPER_LEN;
     let group_bytes = num_blocks * F::GROUP_BYTES;
-    for (id, rows) in args.rows.chunks(ROWS_MAX * num_blocks).enumerate() {
-        let first_row = id * ROWS_MAX;
-        let rest = rows.len() % (ROW_TILE * num_blocks);
-        let is_few = rest < ROWS * num_blocks;
-        let (rows, last) = rows.split_at(rows.len() - if is_few { rest } else { 0 });
-        if !last.is_empty() {
-            linear_of_tile::<F>(args, first_row + rows.len() / num_blocks, last, out);
+    for part in Part::all(args.rows, num_blocks, ROWS_MAX, ROWS) {
+        let Part { first_row, rows, few } = part;
+        let num_rows = rows.len() / num_blocks;
+        if !few.is_empty() {
+            linear_of_tile::<F>(args, first_row + num_rows, few, out);
         }
-        if rows.is_empty() {
+        if num_rows == 0 {
             continue;
         }
         scratch.bands.clear();
-        scratch.bands.extend(bands(rows.len() / num_blocks, num_blocks));
+        scratch.bands.extend(bands(num_rows, num_blocks));
         for (id, groups) in args.weights.chunks(2 * STRIP * group_bytes).enumerate() {
             let num_panels = strip::<F>(groups, rows, num_blocks, scratch);
             scratch.write(num_panels, first_row, id * STRIP * PAIR, out);
