@@ -1,4 +1,4 @@
-//! A comparison of two tables on made-up inputs, within a millisecond, before one of them is used.
+//! A comparison of two tables on made-up inputs, in a few milliseconds, before one is used.
 //!
 //! The kernels for AVX-512 and AMX run on fewer of the machines that they are tested on. If a
 //! processor or a compiler makes something else of them, this finds it before a model does.
