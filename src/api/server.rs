@@ -118,10 +118,13 @@ async fn accept(
     Ok((stream, permit))
 }
 
-async fn drain(app: &App, options: DrainOptions) {
+pub(super) async fn drain(app: &App, options: DrainOptions) {
     let shared = app.shared();
-    shared.lifecycle.advance(Phase::Leaving);
-    sleep(options.grace).await;
+    // Not even a sleep of no length comes between when there is no grace: it waits for a timer.
+    if !options.grace.is_zero() {
+        shared.lifecycle.advance(Phase::Leaving);
+        sleep(options.grace).await;
+    }
     shared.lifecycle.advance(Phase::Draining);
     for model in shared.models.all() {
         if let Some(pipeline) = model.loaded() {

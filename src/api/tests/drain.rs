@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::api::DrainOptions;
+use crate::api::lifecycle::Phase;
+use crate::api::server;
 use crate::api::tests::client::events;
-use crate::api::tests::{TestServer, ask};
+use crate::api::tests::{TestServer, app_of_toy, ask};
 use crate::chat::fixture;
 use crate::model::toy::ToyReply;
 use crate::pipeline::testing::{endless, num_written, scripted};
@@ -61,6 +63,17 @@ async fn requests_in_flight_finish_and_new_ones_are_refused() {
     let events = events(&answer.body);
     assert_eq!(events.last().unwrap().payload["usage"]["outputTokens"], 60);
     server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_grace_period_a_server_that_is_not_ready_refuses() {
+    let (app, _sender) = app_of_toy();
+    tokio::select! {
+        biased;
+        () = server::drain(&app, drain(0, 1_000)) => {}
+        () = std::future::ready(()) => {}
+    }
+    assert!(app.shared().lifecycle.phase() >= Phase::Draining);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import unittest
+import urllib.error
 
 from .server import MODEL_ID, Server, Stopwatch, error_of, events, request
 
@@ -79,7 +80,8 @@ class Shutdown(unittest.TestCase):
         try:
             server.get("/ready")
             return True
-        except OSError:
+        except urllib.error.HTTPError as error:
+            self.assertEqual(error.code, 503)
             return False
 
     def test_what_takes_too_long_ends_with_an_exception_in_its_stream(self):
