@@ -19,6 +19,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod check;
 mod columns;
+#[cfg(target_arch = "x86_64")]
+mod fetch;
 mod floats;
 mod kv;
 mod kv_q8_0;

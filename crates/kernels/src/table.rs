@@ -113,6 +113,7 @@ impl KernelTable {
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
         {
+            crate::fetch::look_at_processor();
             return Some(&AVX2);
         }
         None

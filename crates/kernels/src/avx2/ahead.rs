@@ -1,9 +1,6 @@
 //! Fetching weights little by little.
 
-use std::arch::x86_64::*;
-
-/// Bytes that are fetched together.
-const LINE: usize = 64;
+use crate::fetch::{LINE, fetch};
 
 /// Blocks of some groups of weight rows that are unpacked next, fetched little by little while the
 /// present ones are multiplied: asked for all at once they would wait for one another, and the
@@ -51,9 +48,7 @@ impl Ahead {
             return;
         }
         for line in 0..self.lines_at_once {
-            // An address past the end does no harm.
-            let address = self.first.wrapping_add(self.offset + LINE * line);
-            _mm_prefetch::<_MM_HINT_T0>(address.cast());
+            fetch(self.first.wrapping_add(self.offset + LINE * line));
         }
         self.offset += LINE * self.lines_at_once;
         if self.offset >= self.block_bytes {

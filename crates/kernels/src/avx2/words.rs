@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use crate::fetch::{LINE, fetch};
 use crate::kv::Stored;
 use crate::packed::GROUP;
 
@@ -192,9 +193,8 @@ pub(crate) fn prefetch(block: &[u8]) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn prefetch_ahead(block: &[u8], ahead: usize) {
-    for line in (0..block.len()).step_by(64) {
-        // An address past the end does no harm.
-        _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(ahead + line).cast());
+    for line in (0..block.len()).step_by(LINE) {
+        fetch(block.as_ptr().wrapping_add(ahead + line));
     }
 }
 
@@ -204,8 +204,8 @@ pub(crate) fn prefetch_ahead(block: &[u8], ahead: usize) {
 pub(crate) fn prefetch_elements<E: Stored>(stored: &[E], range: Range<usize>) {
     let bytes = size_of_val(stored);
     let byte = |element: usize| (element / E::LEN * size_of::<E>()).min(bytes);
-    for line in (byte(range.start)..byte(range.end)).step_by(64) {
-        _mm_prefetch::<_MM_HINT_T0>(stored.as_ptr().cast::<i8>().wrapping_add(line));
+    for line in (byte(range.start)..byte(range.end)).step_by(LINE) {
+        fetch(stored.as_ptr().cast::<u8>().wrapping_add(line));
     }
 }
 
@@ -214,7 +214,6 @@ pub(crate) fn prefetch_elements<E: Stored>(stored: &[E], range: Range<usize>) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn prefetch_element<E: Stored>(stored: &[E], index: usize) {
     if !stored.is_empty() {
-        // An address past the end does no harm.
-        _mm_prefetch::<_MM_HINT_T0>(stored.as_ptr().wrapping_add(index / E::LEN).cast());
+        fetch(stored.as_ptr().wrapping_add(index / E::LEN).cast());
     }
 }

@@ -17,6 +17,7 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use crate::avx2::{Load, prefetch_ahead};
+use crate::fetch::is_into_second_level;
 use crate::packed::GROUP;
 use crate::row;
 
@@ -31,6 +32,8 @@ pub(crate) const PAIR: usize = 2 * GROUP;
 /// Bytes of each of two groups by which fetching is ahead of reading: enough for the memory's
 /// latency, and together less than the smallest first-level cache.
 const PAIR_AHEAD: usize = 8 * 1024;
+/// The same if the second level is what is fetched into.
+const PAIR_AHEAD_OF_SECOND: usize = 16 * 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) fn sum_words(bytes: &[u8]) -> u64 {
@@ -96,7 +99,8 @@ unsafe fn halves(low: *const __m128i, high: *const __m128i) -> __m256i {
 /// ones of the group in its place in the next pair. So each byte is asked for once, and equally
 /// early.
 fn ahead_of_pair(rest: usize, group_bytes: usize) -> usize {
-    let ahead = PAIR_AHEAD.min(group_bytes);
+    let ahead = if is_into_second_level() { PAIR_AHEAD_OF_SECOND } else { PAIR_AHEAD };
+    let ahead = ahead.min(group_bytes);
     if ahead < rest { ahead } else { ahead + group_bytes }
 }
 

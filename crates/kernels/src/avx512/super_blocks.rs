@@ -11,6 +11,7 @@ use super::{PAIR, ahead_of_pair, broadcast, pair_of, store};
 use crate::avx2::super_blocks::formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 use crate::avx2::{Ahead, Word};
 use crate::columns::Columns;
+use crate::fetch::{LINE, fetch};
 use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 
@@ -164,12 +165,10 @@ unsafe fn sub_blocks<F: Format, const R: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn fetch_step<F: Format>(blocks: Blocks, step: usize) {
     let step_bytes = F::GROUP_BYTES / (2 * STEPS);
-    // Where a line is skipped now and then, the CPU's own foresight has it.
-    let fetches = if step_bytes <= 80 { 1 } else { 2 };
-    for fetch in step * fetches..(step + 1) * fetches {
+    let fetches = step_bytes.div_ceil(LINE);
+    for part in step * fetches..(step + 1) * fetches {
         for block in blocks {
-            // An address past the end does no harm.
-            _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(fetch * step_bytes / fetches).cast());
+            fetch(block.wrapping_add(part * step_bytes / fetches));
         }
     }
 }
