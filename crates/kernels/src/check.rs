@@ -17,7 +17,7 @@ use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow};
 use crate::table::KernelTable;
 
 /// Rows of activations: every number that has a way of its own.
-const NUM_ROWS: [usize; 8] = [1, 2, 3, 4, 8, 11, 17, 40];
+const NUM_ROWS: [usize; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 11, 17, 40];
 /// Five groups: two panels, the second one with an odd group.
 const NUM_WEIGHTS: usize = 37;
 

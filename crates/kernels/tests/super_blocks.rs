@@ -232,7 +232,8 @@ fn a_row_has_the_same_bits_in_every_table_batch_and_cut_of_the_weights() {
         let reference = weights.linear(KernelTable::scalar(), &rows[..9 * k]);
         assert_eq!(bits(&reference), bits(&expected[..9 * num_weights]), "{format:?}");
         for table in tables() {
-            for num_rows in [1, 2, 3, 4, 5, 6, 7, 16, 33, ROW_TILE, ROW_TILE + 1, 4 * ROW_TILE + 87]
+            for num_rows in
+                [1, 2, 3, 4, 5, 6, 7, 8, 16, 33, ROW_TILE, ROW_TILE + 1, 4 * ROW_TILE + 87]
             {
                 // The reference is slow.
                 if num_rows > 7 && table.name() == "scalar" {

@@ -15,11 +15,22 @@ use crate::fetch::{LINE, fetch};
 use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 
+/// A block for each number below a limit, one after the other: what a loop that is not unrolled
+/// takes the elements of is kept in the memory.
+macro_rules! unrolled {
+    ($index:ident in [$($at:literal)*] below $limit:expr => $block:block) => {
+        $({
+            const $index: usize = $at;
+            if $index < $limit $block
+        })*
+    };
+}
+
 /// Vectors of four elements of each of sixteen weight rows that make a sub-block of 32.
 pub(crate) const STEPS: usize = 8;
 pub(crate) const SUB_BLOCKS: usize = SUPER_LEN / 4 / STEPS;
 /// Most rows of activations for which weights are not unpacked into panels.
-const DIRECT_ROWS: usize = 4;
+const DIRECT_ROWS: usize = 8;
 /// Panels of sixteen weight rows that are made together and multiplied with rows of activations.
 const PANELS: usize = 2;
 /// Most rows of activations multiplied at a time: as many as leave room for their sums in the
@@ -75,6 +86,10 @@ pub(crate) fn linear_of_tile<F: Format>(
             1 => direct::<F, 1>(groups, tile, &mut sums),
             2 => direct::<F, 2>(groups, tile, &mut sums),
             3 => direct::<F, 3>(groups, tile, &mut sums),
+            4 => direct::<F, 4>(groups, tile, &mut sums),
+            5 => direct::<F, 5>(groups, tile, &mut sums),
+            6 => direct::<F, 6>(groups, tile, &mut sums),
+            7 => direct::<F, 7>(groups, tile, &mut sums),
             _ => direct::<F, DIRECT_ROWS>(groups, tile, &mut sums),
         }
         for (row, &sum) in sums[..num_rows].iter().enumerate() {
@@ -114,50 +129,72 @@ fn direct<F: Format, const R: usize>(
         let mut dots = [_mm512_setzero_si512(); R];
         for half in 0..2 {
             // SAFETY: as above; a half has four sub-blocks.
-            unsafe { sub_blocks::<F, R>((blocks, next), half, &head, rows, &mut dots) };
+            unsafe {
+                if R <= 4 {
+                    sub_blocks::<F, R, 4, 0>((blocks, next), half, &head, rows, &mut dots);
+                } else {
+                    sub_blocks::<F, R, 2, 0>((blocks, next), half, &head, rows, &mut dots);
+                    sub_blocks::<F, R, 2, 1>((blocks, next), half, &head, rows, &mut dots);
+                }
+            }
         }
-        for ((sum, dot), row) in sums.iter_mut().zip(dots).zip(rows) {
-            *sum = add_block::<F>(*sum, dot, &head, row);
-        }
+        unrolled!(ROW in [0 1 2 3 4 5 6 7] below R => {
+            sums[ROW] = add_block::<F>(sums[ROW], dots[ROW], &head, &rows[ROW]);
+        });
     }
     out[..R].copy_from_slice(&sums);
 }
 
-/// Adds the scaled products of the four sub-blocks of a half. Fetches a half of the blocks that are
-/// read later, a few lines beside each step: asked for all at once they would wait for one another.
+/// Adds the scaled products of the `PART`-th `S` sub-blocks of a half: of all four, or of two at a
+/// time where the sums of more rows leave no room. Fetches a half of the blocks that are read
+/// later, a few lines beside each step: asked for all at once they would wait for one another.
 ///
 /// # Safety
 /// As [`Format::head`]; `half` is 0 or 1.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sub_blocks<F: Format, const R: usize>(
+unsafe fn sub_blocks<F: Format, const R: usize, const S: usize, const PART: usize>(
     (blocks, next): (Blocks, Blocks),
     half: usize,
     head: &Head<__m512i>,
     rows: &[SuperRow; R],
     dots: &mut [__m512i; R],
 ) {
-    let parts = STEPS / steps_of_scale::<F>();
-    for part in 0..parts {
-        let mut products = [[_mm512_setzero_si512(); R]; 4];
-        for step in part * steps_of_scale::<F>()..(part + 1) * steps_of_scale::<F>() {
-            fetch_step::<F>(next, half * STEPS + step);
+    let subs: [usize; S] = const { neighbours(F::ORDER, PART) };
+    let num_scales = STEPS / steps_of_scale::<F>();
+    for scale in 0..num_scales {
+        let mut products = [[_mm512_setzero_si512(); R]; S];
+        for step in scale * steps_of_scale::<F>()..(scale + 1) * steps_of_scale::<F>() {
+            if PART == 0 {
+                fetch_step::<F>(next, half * STEPS + step);
+            }
             // SAFETY: the caller's promise.
             let weights = unsafe { F::steps::<__m512i>(blocks, half, step) };
-            for (sub, (products, weights)) in products.iter_mut().zip(weights).enumerate() {
+            for (sub, products) in subs.into_iter().zip(&mut products) {
                 for (products, row) in products.iter_mut().zip(rows) {
                     let x = broadcast(row.quants.as_chunks().0[(4 * half + sub) * STEPS + step]);
-                    *products = _mm512_dpbusd_epi32(*products, weights, x);
+                    *products = _mm512_dpbusd_epi32(*products, weights[sub], x);
                 }
             }
         }
-        for (sub, products) in products.into_iter().enumerate() {
-            let scale = head.scales[parts * (4 * half + sub) + part];
-            for (dot, products) in dots.iter_mut().zip(products) {
+        unrolled!(SUB in [0 1 2 3] below S => {
+            let scale = head.scales[num_scales * (4 * half + subs[SUB]) + scale];
+            for (dot, products) in dots.iter_mut().zip(products[SUB]) {
                 *dot = add_scaled(*dot, products, scale);
             }
-        }
+        });
     }
+}
+
+/// The `part`-th `S` of all.
+const fn neighbours<const S: usize>(all: [usize; 4], part: usize) -> [usize; S] {
+    let mut some = [0; S];
+    let mut i = 0;
+    while i < S {
+        some[i] = all[part * S + i];
+        i += 1;
+    }
+    some
 }
 
 /// Fetches what a step has of two blocks: a sixteenth.
@@ -303,11 +340,12 @@ fn multiply<F: Format, const R: usize>(
             }
         }
     }
-    for ((sums, dots), row) in sums.iter_mut().zip(dots).zip(rows) {
-        for ((sum, dot), panel) in sums.iter_mut().zip(dots).zip(panels) {
-            *sum = add_block::<F>(*sum, dot, &panel.head, row);
+    let sums: &mut [[__m512; PANELS]; R] = sums.first_chunk_mut().expect("there are R sums");
+    unrolled!(ROW in [0 1 2 3 4 5] below R => {
+        for ((sum, dot), panel) in sums[ROW].iter_mut().zip(dots[ROW]).zip(panels) {
+            *sum = add_block::<F>(*sum, dot, &panel.head, &rows[ROW]);
         }
-    }
+    });
     R
 }
 

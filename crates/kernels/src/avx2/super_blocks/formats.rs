@@ -43,6 +43,8 @@ pub(crate) trait Format {
     /// What is to be subtracted from each element, a power of two up to
     /// [`TAKEN`](crate::super_blocks::TAKEN), or 0.
     const OFFSET: i32 = 0;
+    /// The four sub-blocks of a half, those whose elements are in the same words side by side.
+    const ORDER: [usize; 4] = [0, 1, 2, 3];
 
     /// Index of the scale of the `part`-th [`Self::STEPS_SUMMED`] steps of a sub-block.
     fn scale_of(sub: usize, part: usize) -> usize {
@@ -122,6 +124,7 @@ impl Format for Q6K {
     const FORMAT: SuperFormat = SuperFormat::Q6K;
     const STEPS_SUMMED: usize = 4;
     const OFFSET: i32 = 32;
+    const ORDER: [usize; 4] = [0, 2, 1, 3];
 
     #[inline(always)]
     unsafe fn head<W: Word>(blocks: W::Blocks) -> Head<W> {
