@@ -73,8 +73,8 @@ impl Packed {
     }
 }
 
-/// Elements of a chunk of columns, 128 KiB: two of them fit the second-level cache.
-const GATED_LEN: usize = 32 * 1024;
+/// Elements of the products of a chunk of columns, 32 KiB.
+const GATED_LEN: usize = 8 * 1024;
 
 thread_local! {
     /// Two chunks of columns: making them anew for each would cost as much as few rows do.
@@ -122,50 +122,83 @@ impl Rounded<'_> {
     /// Products of the rows with several matrices, `[num_rows, n]` each.
     fn multiply<const N: usize>(&self, matrices: [&Packed; N], products: &mut [Vec<f32>; N]) {
         let columns = matrices.iter().zip(products).flat_map(|(&matrix, out)| {
-            let width = weights_per_chunk(matrix);
-            let columns = Columns::split(out, matrix.n, width).enumerate();
-            columns.map(move |(index, columns)| (matrix, index * width, columns))
+            let (width, num_rows) = (weights_per_chunk(matrix), rows_per_band(matrix));
+            let bands = out.chunks_mut(num_rows * matrix.n).enumerate();
+            bands.flat_map(move |(band, out)| {
+                let columns = Columns::split(out, matrix.n, width).enumerate();
+                columns.map(move |(id, columns)| (matrix, band * num_rows, id * width, columns))
+            })
         });
-        for_each(columns, |(matrix, first, mut columns)| {
-            self.multiply_columns(matrix, first, &mut columns);
+        for_each(columns, |(matrix, first_row, first, mut columns)| {
+            self.multiply_columns(matrix, first_row, first, &mut columns);
         });
     }
 
+    /// Both products of some columns are multiplied for as many rows as pass weights together, then
+    /// for the next: so they, the weights and the products stay in the second-level cache.
     fn multiply_gated(&self, gate: &Packed, up: &Packed, products: &mut [f32]) {
-        let num_rows = products.len() / gate.n;
-        let near = (GATED_LEN / num_rows.max(1)).max(1).next_multiple_of(PANEL);
-        let width = weights_per_chunk(gate).min(weights_per_chunk(up)).min(near);
         let table = KernelTable::detect();
+        let num_rows = (products.len() / gate.n).clamp(1, table.rows_together());
+        let near = (GATED_LEN / num_rows).max(2 * PANEL).next_multiple_of(PANEL);
+        let width = weights_per_chunk(gate).min(weights_per_chunk(up)).min(near);
         let columns = Columns::split(products, gate.n, width).enumerate();
-        for_each(columns, |(index, mut out)| {
-            let width_here = out.width();
-            GATED.with_borrow_mut(|chunks| {
-                for (matrix, chunk) in [gate, up].into_iter().zip(&mut *chunks) {
-                    chunk.resize(num_rows * width_here, 0.0);
-                    for mut columns in Columns::split(chunk, width_here, width_here) {
-                        self.multiply_columns(matrix, index * width, &mut columns);
-                    }
-                }
-                let [gates, ups] = chunks.each_ref().map(|chunk| chunk.chunks_exact(width_here));
-                for (row, (gate, up)) in gates.zip(ups).enumerate() {
-                    table.silu_mul(gate, up, out.row(row));
+        for_each(columns, |(id, mut out)| {
+            GATED.with_borrow_mut(|kept| {
+                for first_row in (0..out.num_rows()).step_by(num_rows) {
+                    let num_rows = num_rows.min(out.num_rows() - first_row);
+                    self.multiply_gated_rows(
+                        [gate, up],
+                        (first_row, num_rows),
+                        id * width,
+                        kept,
+                        &mut out,
+                    );
                 }
             });
         });
     }
 
-    /// Products of the rows with the weight rows from `first` on.
-    fn multiply_columns(&self, matrix: &Packed, first: usize, columns: &mut Columns<'_>) {
-        let table = KernelTable::detect();
+    fn multiply_gated_rows(
+        &self,
+        matrices: [&Packed; 2],
+        (first_row, num_rows): (usize, usize),
+        first: usize,
+        kept: &mut [Vec<f32>; 2],
+        out: &mut Columns<'_>,
+    ) {
+        let width = out.width();
+        for (matrix, products) in matrices.into_iter().zip(&mut *kept) {
+            products.resize(num_rows * width, 0.0);
+            for mut columns in Columns::split(products, width, width) {
+                self.multiply_columns(matrix, first_row, first, &mut columns);
+            }
+        }
+        let [gates, ups] = kept.each_ref().map(|products| products.chunks_exact(width));
+        for (row, (gate, up)) in gates.zip(ups).enumerate() {
+            KernelTable::detect().silu_mul(gate, up, out.row(first_row + row));
+        }
+    }
+
+    /// Products of the rows from `first_row` on, where a tile begins, with the weight rows from
+    /// `first` on.
+    fn multiply_columns(
+        &self,
+        matrix: &Packed,
+        first_row: usize,
+        first: usize,
+        columns: &mut Columns<'_>,
+    ) {
+        let (table, k) = (KernelTable::detect(), matrix.k);
         let weights = matrix.groups(first, columns.width());
+        let rows = first_row..first_row + columns.num_rows();
         match matrix.format {
             PackedFormat::Blocks(format) => {
-                let args = QuantizedLinearArgs { format, weights, rows: self.blocks, k: matrix.k };
-                table.quantized_linear(&args, columns);
+                let rows = &self.blocks[rows.start * k / BLOCK_LEN..rows.end * k / BLOCK_LEN];
+                table.quantized_linear(&QuantizedLinearArgs { format, weights, rows, k }, columns);
             }
             PackedFormat::Supers(format) => {
-                let args = SuperLinearArgs { format, weights, rows: self.supers, k: matrix.k };
-                table.super_linear(&args, columns);
+                let rows = &self.supers[rows.start * k / SUPER_LEN..rows.end * k / SUPER_LEN];
+                table.super_linear(&SuperLinearArgs { format, weights, rows, k }, columns);
             }
         }
     }
@@ -194,6 +227,18 @@ fn weights_per_chunk(matrix: &Packed) -> usize {
     const CHUNKS_PER_THREAD: usize = 4;
     let share = matrix.n / (CHUNKS_PER_THREAD * num_threads());
     share.min(BYTES_MAX / matrix.row_bytes()).max(1).next_multiple_of(PANEL)
+}
+
+/// Rows of activations that pass one chunk of weights after the other: as many as stay in the
+/// second-level cache meanwhile, where other cores do not slow them down.
+fn rows_per_band(matrix: &Packed) -> usize {
+    const BYTES_MAX: usize = 512 * 1024;
+    let row_bytes = match matrix.format {
+        PackedFormat::Blocks(_) => matrix.k / BLOCK_LEN * size_of::<RowBlock>(),
+        PackedFormat::Supers(_) => matrix.k / SUPER_LEN * size_of::<SuperRow>(),
+    };
+    let together = KernelTable::detect().rows_together();
+    (BYTES_MAX / (row_bytes * together)).max(1) * together
 }
 
 /// For a profile: the formats, and the lengths of rows and of products.

@@ -21,6 +21,7 @@ use crate::super_blocks::{SUPER_LEN, SuperLinearArgs, SuperRow};
 #[derive(Debug)]
 pub struct KernelTable {
     pub(crate) name: &'static str,
+    pub(crate) rows_together: usize,
     pub(crate) attend: unsafe fn(&AttendArgs<'_>, &mut [f32], &mut [f32]),
     /// `None` where rows are computed one by one.
     pub(crate) attend_rows: Option<unsafe fn(&AttendRowsArgs<'_>, &mut [f32])>,
@@ -39,6 +40,7 @@ pub struct KernelTable {
 
 static SCALAR: KernelTable = KernelTable {
     name: "scalar",
+    rows_together: ROW_TILE,
     attend: scalar::attend,
     attend_rows: None,
     unpack_q8_0: crate::kv_q8_0::unpack,
@@ -57,6 +59,7 @@ static SCALAR: KernelTable = KernelTable {
 #[cfg(target_arch = "x86_64")]
 static AVX2: KernelTable = KernelTable {
     name: "avx2",
+    rows_together: ROW_TILE,
     attend: crate::avx2::attend,
     attend_rows: None,
     unpack_q8_0: crate::avx2::unpack_q8_0,
@@ -76,6 +79,7 @@ static AVX2: KernelTable = KernelTable {
 #[cfg(target_arch = "x86_64")]
 static AVX512: KernelTable = KernelTable {
     name: "avx512",
+    rows_together: ROW_TILE,
     attend: crate::avx512::attend,
     attend_rows: Some(crate::avx512::attend_rows),
     unpack_q8_0: crate::avx2::unpack_q8_0,
@@ -95,6 +99,7 @@ static AVX512: KernelTable = KernelTable {
 #[cfg(target_arch = "x86_64")]
 static AMX: KernelTable = KernelTable {
     name: "amx",
+    rows_together: crate::amx::ROWS_MAX,
     quantized_linear: crate::amx::quantized_linear,
     super_linear: crate::amx::super_linear,
     ..AVX512
@@ -169,6 +174,12 @@ impl KernelTable {
     /// Name of the instruction set.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Rows of activations that pass weights together where there are as many, a multiple of
+    /// [`ROW_TILE`]: more at a time are multiplied as so many one after the other.
+    pub fn rows_together(&self) -> usize {
+        self.rows_together
     }
 
     /// Attention of one row's query heads that share a KV head over one partition of the context.

@@ -16,7 +16,7 @@ use crate::columns::Columns;
 use crate::quantized::ROW_TILE;
 
 pub(crate) use quantized::quantized_linear;
-pub(crate) use super_blocks::super_linear;
+pub(crate) use super_blocks::{ROWS_MAX, super_linear};
 pub(crate) use tiles::is_available;
 
 use tiles::{ROWS, Stored};

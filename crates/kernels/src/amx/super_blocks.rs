@@ -19,7 +19,7 @@ use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow};
 
 /// Most rows of activations that pass weights together: a panel is made once for all of them, and
 /// a block of theirs fits the second-level cache, which CPUs with tiles have 2 MiB of.
-const ROWS_MAX: usize = 4 * ROW_TILE;
+pub(crate) const ROWS_MAX: usize = 4 * ROW_TILE;
 /// Panels of sixteen weight rows that a band of rows passes one after the other.
 const PANELS: usize = 2;
 /// Most panels that all rows pass block by block, so that activations come once for all of them
