@@ -213,6 +213,7 @@ mod tests {
         assert!(agree(right, right));
         let copy = || KernelTable {
             name: "copy",
+            rows_together: right.rows_together,
             attend: avx2::attend,
             attend_rows: None,
             unpack_q8_0: avx2::unpack_q8_0,
