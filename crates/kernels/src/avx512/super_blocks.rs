@@ -2,8 +2,8 @@
 //! are unpacked as for AVX2 and joined.
 //!
 //! Four products of bytes are summed to 32 bits by one instruction, so steps that share a scale
-//! need no room for sums of 16 bits. Otherwise, and in its ways for few and for many rows of
-//! activations, this is [`crate::avx2`]'s.
+//! need no room for sums of 16 bits. Twice as many registers let more rows be multiplied with
+//! weights as they are read. Otherwise this is [`crate::avx2`]'s.
 
 use std::arch::x86_64::*;
 
