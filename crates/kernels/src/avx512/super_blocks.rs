@@ -11,7 +11,7 @@ use super::{PAIR, ahead_of_pair, broadcast, pair_of, store};
 use crate::avx2::super_blocks::formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
 use crate::avx2::{Ahead, Word};
 use crate::columns::Columns;
-use crate::fetch::{LINE, fetch};
+use crate::fetch::{LINE, fetch, is_into_second_level};
 use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 
@@ -202,7 +202,9 @@ const fn neighbours<const S: usize>(all: [usize; 4], part: usize) -> [usize; S] 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn fetch_step<F: Format>(blocks: Blocks, step: usize) {
     let step_bytes = F::GROUP_BYTES / (2 * STEPS);
-    let fetches = step_bytes.div_ceil(LINE);
+    // Where a line is skipped now and then, the first level's own foresight has it.
+    let is_foreseen = step_bytes <= 80 && !is_into_second_level();
+    let fetches = if is_foreseen { 1 } else { step_bytes.div_ceil(LINE) };
     for part in step * fetches..(step + 1) * fetches {
         for block in blocks {
             fetch(block.wrapping_add(part * step_bytes / fetches));
