@@ -22,6 +22,17 @@ pub(crate) const TAKEN: i16 = 32;
 // All eight quants of one sum may be the largest.
 const _: () = assert!(8 * 127 * TAKEN as i32 <= i16::MAX as i32);
 
+/// Up to this sum of the magnitudes of each 16 quants, 16 bits hold the sum of their products with
+/// signed weights of 6 bits or unsigned ones of 5, or that of two times 16 with unsigned ones of 4.
+/// Hardly any block has more: it is half of the largest magnitude on average.
+pub(crate) const SPARSE_MAX: i16 = 1023;
+
+const _: () = {
+    let most = SPARSE_MAX as i32;
+    assert!(TAKEN as i32 * most <= i16::MAX as i32);
+    assert!(31 * most <= i16::MAX as i32 && 2 * 15 * most <= i16::MAX as i32);
+};
+
 /// Format of super-blocks; the reference kernel explains them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SuperFormat {
@@ -60,11 +71,14 @@ pub struct SuperRow {
     pub(crate) sums: [i16; SUPER_LEN / SUM_LEN],
     /// Sums of each 32 quants.
     pub(crate) double_sums: [i16; SUPER_LEN / SUM_LEN / 2],
-    /// What [`TAKEN`] on top of each weight adds to the products with each 16 quants, negative: of
-    /// the first two of each four, then of the last two. Together with it sums of 16 bits hold the
-    /// products of eight quants and signed weights of 6 bits.
-    pub(crate) taken: [i16; 2 * SUPER_LEN / SUM_LEN],
     pub(crate) scale: f32,
+    /// Whether the magnitudes of some 16 quants make more than [`SPARSE_MAX`].
+    pub(crate) is_dense: bool,
+    /// What [`TAKEN`] on top of each weight adds to the products with each 16 quants, negative.
+    pub(crate) taken: [i32; SUPER_LEN / SUM_LEN],
+    /// The same of the first two of each four, then of the last two. Together with it sums of 16
+    /// bits hold the products of eight quants and signed weights of 6 bits.
+    pub(crate) taken_halves: [i16; 2 * SUPER_LEN / SUM_LEN],
 }
 
 impl Default for SuperRow {
@@ -73,8 +87,10 @@ impl Default for SuperRow {
             quants: [0; SUPER_LEN],
             sums: [0; SUPER_LEN / SUM_LEN],
             double_sums: [0; SUPER_LEN / SUM_LEN / 2],
-            taken: [0; 2 * SUPER_LEN / SUM_LEN],
             scale: 0.0,
+            is_dense: false,
+            taken: [0; SUPER_LEN / SUM_LEN],
+            taken_halves: [0; 2 * SUPER_LEN / SUM_LEN],
         }
     }
 }
@@ -152,12 +168,17 @@ fn quantize(elements: &[f32; SUPER_LEN], out: &mut SuperRow) {
             *halves = [halves[0] + first, halves[1] + last];
         }
     }
-    for (taken, half) in out.taken.iter_mut().zip(halves.as_flattened()) {
+    for (taken, half) in out.taken_halves.iter_mut().zip(halves.as_flattened()) {
         *taken = -TAKEN * half;
     }
     for (sum, [first, last]) in out.sums.iter_mut().zip(halves) {
         *sum = first + last;
     }
+    for (taken, sum) in out.taken.iter_mut().zip(out.sums) {
+        *taken = -i32::from(TAKEN) * i32::from(sum);
+    }
+    let magnitude = |quants: &[i16; SUM_LEN]| quants.iter().map(|quant| quant.abs()).sum::<i16>();
+    out.is_dense = integers.as_chunks().0.iter().any(|quants| magnitude(quants) > SPARSE_MAX);
     for (sum, [a, b]) in out.double_sums.iter_mut().zip(out.sums.as_chunks::<2>().0) {
         *sum = a + b;
     }

@@ -276,6 +276,23 @@ fn the_largest_quants_do_not_overflow() {
                 let what = format!("{} {format:?} {fill}", table.name());
                 weights.check(&rows[..512], &weights.linear(table, &rows[..512]), &what);
                 weights.check(&rows, &weights.linear(table, &rows), &what);
+                // As many that are half as large as 16 bits hold the products of, and some more:
+                // 16 quants that make 1,007, 1,023 and 1,024, each block with a largest one.
+                let close = [(63.0, 63.0), (64.0, 63.0), (64.0, 64.0)].map(|(some, last)| {
+                    let mut row = [some; 512];
+                    row.iter_mut().skip(15).step_by(16).for_each(|x| *x = last);
+                    row.iter_mut().step_by(256).for_each(|x| *x = 127.0);
+                    row
+                });
+                let signs = [1.0f32, -1.0, 1.0, -1.0];
+                let rows: Vec<f32> = signs
+                    .iter()
+                    .flat_map(|sign| close.as_flattened().iter().map(move |x| sign * x))
+                    .collect();
+                weights.check(&rows, &weights.linear(table, &rows), &what);
+                for row in rows.chunks_exact(512) {
+                    weights.check(row, &weights.linear(table, row), &what);
+                }
             }
         }
     }

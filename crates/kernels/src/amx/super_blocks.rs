@@ -11,7 +11,7 @@ use super::tiles::{ROW_BYTES, ROWS, Stored, Tiles};
 use super::{Band, Part, SCRATCH, Scratch, bands};
 use crate::avx2::Ahead;
 use crate::avx2::super_blocks::formats::{Format, Head, Q2K, Q3K, Q4K, Q5K, Q6K};
-use crate::avx512::super_blocks::{STEPS, SUB_BLOCKS, add_dot, linear_of_tile, steps_of_scale};
+use crate::avx512::super_blocks::{STEPS, SUB_BLOCKS, add_dot, linear_of_tile};
 use crate::avx512::{PAIR, pair_of};
 use crate::columns::Columns;
 use crate::quantized::ROW_TILE;
@@ -225,14 +225,14 @@ impl Panel {
         for (factor, &scale) in factors.iter_mut().zip(&self.head.scales) {
             *factor = Factor::new(scale, F::OFFSET);
         }
-        let parts = STEPS / steps_of_scale::<F>();
+        let num_scales = if F::HAS_DOUBLE_SCALES { 1 } else { 2 };
         for half in 0..2 {
             for step in 0..STEPS {
                 // SAFETY: as above; a half has four sub-blocks of eight steps.
                 let unpacked = unsafe { F::steps::<__m512i>(blocks, half, step) };
                 for (sub, unpacked) in unpacked.into_iter().enumerate() {
                     let sub_block = 4 * half + sub;
-                    let factor = &factors[parts * sub_block + step / steps_of_scale::<F>()];
+                    let factor = &factors[num_scales * sub_block + step * num_scales / STEPS];
                     let at = sub_block * STEPS + step;
                     [self.low[at], self.high[at]] = factor.multiply(unpacked, F::OFFSET != 0);
                 }
@@ -253,7 +253,7 @@ struct Factor {
 }
 
 impl Factor {
-    /// Of a scale as [`crate::avx2::Word::scale`] has it: the number and 256 times the number.
+    /// Of a scale as [`crate::avx2::Word::scale`] has it.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn new(scale: __m512i, offset: i32) -> Self {

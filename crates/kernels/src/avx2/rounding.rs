@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::quantized::{BLOCK_LEN, RowBlock};
 use crate::row::LANES;
-use crate::super_blocks::{SUPER_LEN, SuperRow, TAKEN, inverse_scale};
+use crate::super_blocks::{SPARSE_MAX, SUPER_LEN, SuperRow, TAKEN, inverse_scale};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn quantize_super_rows(rows: &[f32], k: usize, out: &mut [SuperRow]) {
@@ -35,10 +35,17 @@ fn quantize_super(elements: &[f32; SUPER_LEN], out: &mut SuperRow) {
     };
     out.scale = 1.0 / inverse;
     let mut sixteenths = [_mm256_setzero_si256(); 8];
+    let mut magnitudes = _mm256_setzero_si256();
     let chunks = elements.as_chunks::<BLOCK_LEN>().0.iter().zip(out.quants.as_chunks_mut().0);
     for ((elements, quants), sums) in chunks.zip(&mut sixteenths) {
-        *sums = pair_sums(round(elements, inverse, quants));
+        let quants = round(elements, inverse, quants);
+        *sums = pair_sums(quants);
+        let halves = _mm256_sad_epu8(_mm256_abs_epi8(quants), _mm256_setzero_si256());
+        let both = _mm256_add_epi32(halves, _mm256_shuffle_epi32::<0b01_00_11_10>(halves));
+        magnitudes = _mm256_max_epi32(magnitudes, both);
     }
+    let most = _mm256_set1_epi32(SPARSE_MAX.into());
+    out.is_dense = _mm256_movemask_epi8(_mm256_cmpgt_epi32(magnitudes, most)) != 0;
     // Those of eight times sixteen elements in order.
     let (first, last) = sixteenths.split_at(4);
     let (first, last) = (in_order(first), in_order(last));
@@ -48,8 +55,15 @@ fn quantize_super(elements: &[f32; SUPER_LEN], out: &mut SuperRow) {
     let doubles = _mm256_madd_epi16(sums, ones);
     let doubles = _mm256_packs_epi32(doubles, doubles);
     let doubles = _mm256_permute4x64_epi64::<0b11_01_10_00>(doubles);
+    let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
+    for (taken, sums) in out.taken.as_chunks_mut::<LANES>().0.iter_mut().zip(halves) {
+        let factor = _mm256_set1_epi32((-TAKEN).into());
+        let numbers = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(sums), factor);
+        // SAFETY: eight numbers of 32 bits.
+        unsafe { _mm256_storeu_si256(taken.as_mut_ptr().cast(), numbers) };
+    }
     let taken = _mm256_set1_epi16(-TAKEN);
-    let (taken_first, taken_last) = out.taken.split_at_mut(16);
+    let (taken_first, taken_last) = out.taken_halves.split_at_mut(16);
     // SAFETY: there are twice sixteen, sixteen and eight numbers of 16 bits.
     unsafe {
         let [first, last] = [first, last].map(|sums| _mm256_mullo_epi16(sums, taken));

@@ -13,7 +13,7 @@ use crate::avx2::{Ahead, Word};
 use crate::columns::Columns;
 use crate::fetch::{LINE, fetch, is_into_second_level};
 use crate::quantized::ROW_TILE;
-use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
+use crate::super_blocks::{SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, TAKEN, tiles};
 
 /// A block for each number below a limit, one after the other: what a loop that is not unrolled
 /// takes the elements of is kept in the memory.
@@ -101,11 +101,6 @@ pub(crate) fn linear_of_tile<F: Format>(
 /// The same block of two groups.
 type Blocks = <__m512i as Word>::Blocks;
 
-/// Steps that share a scale.
-pub(crate) const fn steps_of_scale<F: Format>() -> usize {
-    if F::HAS_DOUBLE_SCALES { STEPS } else { STEPS / 2 }
-}
-
 /// Products of two groups with a tile of `R` rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -127,22 +122,50 @@ fn direct<F: Format, const R: usize>(
         // SAFETY: a chunk is a whole block of eight rows.
         let head = unsafe { F::head::<__m512i>(blocks) };
         let mut dots = [_mm512_setzero_si512(); R];
-        for half in 0..2 {
-            // SAFETY: as above; a half has four sub-blocks.
-            unsafe {
-                if R <= 4 {
-                    sub_blocks::<F, R, 4, 0>((blocks, next), half, &head, rows, &mut dots);
-                } else {
-                    sub_blocks::<F, R, 2, 0>((blocks, next), half, &head, rows, &mut dots);
-                    sub_blocks::<F, R, 2, 1>((blocks, next), half, &head, rows, &mut dots);
-                }
+        // SAFETY: as above.
+        unsafe {
+            if are_dense(rows) {
+                halves::<F, R, true>((blocks, next), &head, rows, &mut dots);
+            } else {
+                halves::<F, R, false>((blocks, next), &head, rows, &mut dots);
             }
         }
         unrolled!(ROW in [0 1 2 3 4 5 6 7] below R => {
-            sums[ROW] = add_block::<F>(sums[ROW], dots[ROW], &head, &rows[ROW]);
+            sums[ROW] = add_dot::<F>(sums[ROW], dots[ROW], &head, &rows[ROW]);
         });
     }
     out[..R].copy_from_slice(&sums);
+}
+
+/// Whether there is a row whose sums of products may take more than 16 bits.
+#[inline(always)]
+fn are_dense<const R: usize>(rows: &[SuperRow; R]) -> bool {
+    rows.iter().fold(false, |are_dense, row| are_dense | row.is_dense)
+}
+
+/// Adds the scaled products of two blocks.
+///
+/// # Safety
+/// As [`Format::head`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn halves<F: Format, const R: usize, const DENSE: bool>(
+    places: (Blocks, Blocks),
+    head: &Head<__m512i>,
+    rows: &[SuperRow; R],
+    dots: &mut [__m512i; R],
+) {
+    for half in 0..2 {
+        // SAFETY: the caller's promise; a half has four sub-blocks.
+        unsafe {
+            if R <= 4 {
+                sub_blocks::<F, R, 4, 0, DENSE>(places, half, head, rows, dots);
+            } else {
+                sub_blocks::<F, R, 2, 0, DENSE>(places, half, head, rows, dots);
+                sub_blocks::<F, R, 2, 1, DENSE>(places, half, head, rows, dots);
+            }
+        }
+    }
 }
 
 /// Adds the scaled products of the `PART`-th `S` sub-blocks of a half: of all four, or of two at a
@@ -153,7 +176,13 @@ fn direct<F: Format, const R: usize>(
 /// As [`Format::head`]; `half` is 0 or 1.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn sub_blocks<F: Format, const R: usize, const S: usize, const PART: usize>(
+unsafe fn sub_blocks<
+    F: Format,
+    const R: usize,
+    const S: usize,
+    const PART: usize,
+    const DENSE: bool,
+>(
     (blocks, next): (Blocks, Blocks),
     half: usize,
     head: &Head<__m512i>,
@@ -161,10 +190,14 @@ unsafe fn sub_blocks<F: Format, const R: usize, const S: usize, const PART: usiz
     dots: &mut [__m512i; R],
 ) {
     let subs: [usize; S] = const { neighbours(F::ORDER, PART) };
-    let num_scales = STEPS / steps_of_scale::<F>();
-    for scale in 0..num_scales {
+    for part in 0..STEPS / F::STEPS_SUMMED {
         let mut products = [[_mm512_setzero_si512(); R]; S];
-        for step in scale * steps_of_scale::<F>()..(scale + 1) * steps_of_scale::<F>() {
+        for (sub, products) in subs.into_iter().zip(&mut products) {
+            for (products, row) in products.iter_mut().zip(rows) {
+                *products = first_sum::<F>(row, F::scale_of(4 * half + sub, part));
+            }
+        }
+        for step in part * F::STEPS_SUMMED..(part + 1) * F::STEPS_SUMMED {
             if PART == 0 {
                 fetch_step::<F>(next, half * STEPS + step);
             }
@@ -178,9 +211,9 @@ unsafe fn sub_blocks<F: Format, const R: usize, const S: usize, const PART: usiz
             }
         }
         unrolled!(SUB in [0 1 2 3] below S => {
-            let scale = head.scales[num_scales * (4 * half + subs[SUB]) + scale];
+            let scale = head.scales[F::scale_of(4 * half + subs[SUB], part)];
             for (dot, products) in dots.iter_mut().zip(products[SUB]) {
-                *dot = add_scaled(*dot, products, scale);
+                *dot = add_scaled::<DENSE>(*dot, products, scale);
             }
         });
     }
@@ -195,6 +228,20 @@ const fn neighbours<const S: usize>(all: [usize; 4], part: usize) -> [usize; S] 
         i += 1;
     }
     some
+}
+
+/// What the sum of products that share the `scale`-th scale begins with: what the offset takes away
+/// from it.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn first_sum<F: Format>(row: &SuperRow, scale: usize) -> __m512i {
+    if F::OFFSET == 0 {
+        return _mm512_setzero_si512();
+    }
+    // Exact, since what is taken is a multiple of `TAKEN`.
+    let shift = (i32::from(TAKEN) / F::OFFSET).trailing_zeros().cast_signed();
+    let taken = _mm512_set1_epi32(row.taken[scale]);
+    if shift == 0 { taken } else { _mm512_sra_epi32(taken, _mm_cvtsi32_si128(shift)) }
 }
 
 /// Fetches what a step has of two blocks: a sixteenth.
@@ -212,30 +259,20 @@ fn fetch_step<F: Format>(blocks: Blocks, step: usize) {
     }
 }
 
-/// Adds sums of products, of 24 bits at most, times a scale as [`Word::scale`] has it: one
-/// instruction multiplies their low byte and what is above it. To multiply 32 bits takes three.
+/// Adds sums of products times a scale as [`Word::scale`] has it. Those of dense rows, of 24 bits
+/// at most, are multiplied in two parts: their low byte, and what is above it.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn add_scaled(dot: __m512i, products: __m512i, scale: __m512i) -> __m512i {
-    let parts = _mm512_broadcast_i32x4(_mm_setr_epi8(
-        0, -1, 1, 2, 4, -1, 5, 6, 8, -1, 9, 10, 12, -1, 13, 14,
-    ));
-    _mm512_dpwssd_epi32(dot, _mm512_shuffle_epi8(products, parts), scale)
-}
-
-/// Adds a block's share: its products `dot`, scaled, and what its minima or its offset take away.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn add_block<F: Format>(sum: __m512, dot: __m512i, head: &Head<__m512i>, row: &SuperRow) -> __m512 {
-    if F::HAS_MIN {
-        return add_dot::<F>(sum, dot, head, row);
+fn add_scaled<const DENSE: bool>(dot: __m512i, products: __m512i, scale: __m512i) -> __m512i {
+    if !DENSE {
+        return _mm512_dpwssd_epi32(dot, products, scale);
     }
-    let offset = shares::<F>(head, row);
-    let offset = _mm512_sll_epi32(offset, _mm_cvtsi32_si128(F::OFFSET.trailing_zeros() as i32));
-    add_dot::<F>(sum, _mm512_sub_epi32(dot, offset), head, row)
+    let low = _mm512_and_si512(products, _mm512_set1_epi32(0xff));
+    let high = _mm512_madd_epi16(_mm512_srai_epi32::<8>(products), scale);
+    _mm512_add_epi32(_mm512_dpwssd_epi32(dot, low, scale), _mm512_slli_epi32::<8>(high))
 }
 
-/// The same of products from which the offset has been taken away.
+/// Adds a block's share: its products `dot`, scaled, and what its minima take away.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) fn add_dot<F: Format>(
@@ -245,27 +282,26 @@ pub(crate) fn add_dot<F: Format>(
     row: &SuperRow,
 ) -> __m512 {
     let scale = _mm512_set1_ps(row.scale);
-    let product = _mm512_mul_ps(_mm512_mul_ps(head.d, scale), _mm512_cvtepi32_ps(dot));
-    let sum = _mm512_add_ps(sum, product);
-    if !F::HAS_MIN {
-        return sum;
+    let mut scaled = _mm512_mul_ps(head.d, _mm512_cvtepi32_ps(dot));
+    if F::HAS_MIN {
+        let taken = _mm512_cvtepi32_ps(minima::<F>(head, row));
+        scaled = _mm512_fnmadd_ps(head.dmin, taken, scaled);
     }
-    let taken = _mm512_cvtepi32_ps(shares::<F>(head, row));
-    _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(head.dmin, scale), taken))
+    _mm512_fmadd_ps(scale, scaled, sum)
 }
 
-/// Sums of a block's activations, each times its share.
+/// Sums of a block's activations, each times its minima.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn shares<F: Format>(head: &Head<__m512i>, row: &SuperRow) -> __m512i {
+fn minima<F: Format>(head: &Head<__m512i>, row: &SuperRow) -> __m512i {
     let sums: &[i16] = if F::HAS_DOUBLE_SCALES { &row.double_sums } else { &row.sums };
-    let mut shares = _mm512_setzero_si512();
-    for (&share, &[a, b]) in head.shares.iter().zip(sums.as_chunks::<2>().0) {
+    let mut taken = _mm512_setzero_si512();
+    for (&minima, &[a, b]) in head.minima.iter().zip(sums.as_chunks::<2>().0) {
         let [a, b] = [a, b].map(|sum| u32::from(sum.cast_unsigned()));
         let pair = _mm512_set1_epi32((a | b << 16).cast_signed());
-        shares = _mm512_dpwssd_epi32(shares, share, pair);
+        taken = _mm512_dpwssd_epi32(taken, minima, pair);
     }
-    shares
+    taken
 }
 
 /// One block of two groups, its elements as bytes.
@@ -320,13 +356,39 @@ fn multiply<F: Format, const R: usize>(
 ) -> usize {
     let rows: &[SuperRow; R] = rows.first_chunk().expect("there are R rows");
     let mut dots = [[_mm512_setzero_si512(); PANELS]; R];
-    let parts = STEPS / steps_of_scale::<F>();
+    if are_dense(rows) {
+        add_products::<F, R, true>(panels, rows, &mut dots, ahead);
+    } else {
+        add_products::<F, R, false>(panels, rows, &mut dots, ahead);
+    }
+    let sums: &mut [[__m512; PANELS]; R] = sums.first_chunk_mut().expect("there are R sums");
+    unrolled!(ROW in [0 1 2 3 4 5] below R => {
+        for ((sum, dot), panel) in sums[ROW].iter_mut().zip(dots[ROW]).zip(panels) {
+            *sum = add_dot::<F>(*sum, dot, &panel.head, &rows[ROW]);
+        }
+    });
+    R
+}
+
+/// Adds the scaled products of a block of the panels with `R` rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_products<F: Format, const R: usize, const DENSE: bool>(
+    panels: &[Panel; PANELS],
+    rows: &[SuperRow; R],
+    dots: &mut [[__m512i; PANELS]; R],
+    ahead: &mut Ahead,
+) {
     for sub_block in 0..SUB_BLOCKS {
         ahead.fetch();
-        for part in 0..parts {
-            let scale = parts * sub_block + part;
+        for part in 0..STEPS / F::STEPS_SUMMED {
+            let scale = F::scale_of(sub_block, part);
             let mut products = [[_mm512_setzero_si512(); PANELS]; R];
-            for step in scale * steps_of_scale::<F>()..(scale + 1) * steps_of_scale::<F>() {
+            for (products, row) in products.iter_mut().zip(rows) {
+                *products = [first_sum::<F>(row, scale); PANELS];
+            }
+            let first = sub_block * STEPS + part * F::STEPS_SUMMED;
+            for step in first..first + F::STEPS_SUMMED {
                 let weights = [panels[0].steps[step], panels[1].steps[step]];
                 for (products, row) in products.iter_mut().zip(rows) {
                     let x = broadcast(row.quants.as_chunks().0[step]);
@@ -337,18 +399,11 @@ fn multiply<F: Format, const R: usize>(
             }
             for (dots, products) in dots.iter_mut().zip(products) {
                 for ((dot, products), panel) in dots.iter_mut().zip(products).zip(panels) {
-                    *dot = add_scaled(*dot, products, panel.head.scales[scale]);
+                    *dot = add_scaled::<DENSE>(*dot, products, panel.head.scales[scale]);
                 }
             }
         }
     }
-    let sums: &mut [[__m512; PANELS]; R] = sums.first_chunk_mut().expect("there are R sums");
-    unrolled!(ROW in [0 1 2 3 4 5] below R => {
-        for ((sum, dot), panel) in sums[ROW].iter_mut().zip(dots[ROW]).zip(panels) {
-            *sum = add_block::<F>(*sum, dot, &panel.head, &rows[ROW]);
-        }
-    });
-    R
 }
 
 impl Panel {

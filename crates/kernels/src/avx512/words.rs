@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use super::{halves, join};
 use crate::avx2::{FIRST_BYTES, Word};
 
-/// Kernels multiply sums of 32 bits with a scale as a pair of numbers: their low byte with the
-/// scale itself, and what is above it with 256 of it.
+/// Kernels multiply sums of 32 bits with a scale as pairs of numbers: their low 16 bits with the
+/// scale itself, and what is above with zero.
 impl Word for __m512i {
     type Blocks = [*const u8; 2];
     type Floats = __m512;
@@ -110,16 +110,12 @@ impl Word for __m512i {
     #[inline(always)]
     unsafe fn scale(self, index: usize) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { self.shuffle(0x0080_8000_u32 | (index | index << 24) as u32) }
+        unsafe { self.shuffle(0x8080_8000_u32 | index as u32) }
     }
 
     #[inline(always)]
     unsafe fn signed_scale(self, index: usize) -> Self {
         // SAFETY: the caller's promise.
-        unsafe {
-            let twice = self.shuffle(0x0080_0080_u32 | (index << 8 | index << 24) as u32);
-            // The low one of each lane is moved down, its sign above it.
-            _mm512_srav_epi16(twice, _mm512_set1_epi32(8))
-        }
+        unsafe { self.shuffle(0x8080_0080_u32 | (index << 8) as u32).high_bytes() }
     }
 }

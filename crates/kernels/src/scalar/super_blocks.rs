@@ -22,8 +22,8 @@ use crate::packed::{GROUP, PackedFormat};
 use crate::quantized::ROW_TILE;
 use crate::super_blocks::{SUM_LEN, SUPER_LEN, SuperFormat, SuperLinearArgs, SuperRow, tiles};
 
-/// Each sum runs over the blocks in order, first the product and then the minima's share, and never
-/// contracts `a * b + c`: the same bits for every instruction set and number of rows.
+/// Each sum runs over the blocks in order. What is added to it is rounded as the operations below
+/// say, of which two are contracted: the same bits for every instruction set and number of rows.
 pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
     let block_bytes = args.format.block_bytes();
     let group_bytes = args.k / SUPER_LEN * block_bytes * GROUP;
@@ -38,10 +38,11 @@ pub(crate) fn super_linear(args: &SuperLinearArgs<'_>, out: &mut Columns<'_>) {
                 PackedFormat::Supers(args.format).unpack_block(packed, weight % GROUP, &mut bytes);
                 let block = Block::unpack(args.format, &bytes);
                 for (sum, row) in sums.iter_mut().zip(rows) {
-                    *sum += (block.d * row.scale) * block.dot(row) as f32;
+                    let mut scaled = block.d * block.dot(row) as f32;
                     if let Some(dmin) = block.dmin {
-                        *sum -= (dmin * row.scale) * block.minima(row) as f32;
+                        scaled = (-dmin).mul_add(block.minima(row) as f32, scaled);
                     }
+                    *sum = row.scale.mul_add(scaled, *sum);
                 }
             }
             for (row, sum) in sums.iter().enumerate().take(num_rows) {

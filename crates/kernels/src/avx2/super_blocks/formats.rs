@@ -13,10 +13,9 @@ pub(crate) struct Head<W: Word> {
     pub(crate) dmin: W::Floats,
     /// Of each sub-block or of each half of one, as [`Word::scale`] has it.
     pub(crate) scales: [W; 16],
-    /// Pairs of numbers in 16 bits that sums of activations are multiplied with: minima, or the
-    /// scales themselves if elements have an offset. Four or, with a scale for each half of a
-    /// sub-block, eight.
-    pub(crate) shares: [W; 8],
+    /// Minima in pairs of 16 bits, which sums of activations are multiplied with: four or, with one
+    /// for each half of a sub-block, eight. Zeros if the format has none.
+    pub(crate) minima: [W; 8],
 }
 
 impl<W: Word> Head<W> {
@@ -26,7 +25,7 @@ impl<W: Word> Head<W> {
     pub(crate) unsafe fn zeroed() -> Self {
         // SAFETY: the caller's promise.
         let (zero, none) = unsafe { (W::splat(0), W::no_floats()) };
-        Self { d: none, dmin: none, scales: [zero; 16], shares: [zero; 8] }
+        Self { d: none, dmin: none, scales: [zero; 16], minima: [zero; 8] }
     }
 }
 
@@ -214,7 +213,7 @@ impl Format for Q2K {
                     head.scales[4 * i + j] = scales.scale(j);
                 }
                 for j in 0..2 {
-                    head.shares[2 * i + j] = minima.pair(2 * j, 2 * j + 1);
+                    head.minima[2 * i + j] = minima.pair(2 * j, 2 * j + 1);
                 }
             }
             head
@@ -289,14 +288,14 @@ unsafe fn head_of_sixes<W: Word>(blocks: W::Blocks) -> Head<W> {
                 head.scales[4 * i + j] = scales[i].scale(j);
             }
             for j in 0..2 {
-                head.shares[2 * i + j] = minima[i].pair(2 * j, 2 * j + 1);
+                head.minima[2 * i + j] = minima[i].pair(2 * j, 2 * j + 1);
             }
         }
         head
     }
 }
 
-/// Four words of signed scales, which are also what the offset is multiplied with.
+/// Four words of signed scales.
 ///
 /// # Safety
 /// As [`Word`].
@@ -308,9 +307,6 @@ unsafe fn head_of_signed<W: Word>(d: W::Floats, words: [W; 4]) -> Head<W> {
         for (i, word) in words.into_iter().enumerate() {
             for j in 0..4 {
                 head.scales[4 * i + j] = word.signed_scale(j);
-            }
-            for j in 0..2 {
-                head.shares[2 * i + j] = word.signed_pair(2 * j, 2 * j + 1);
             }
         }
         head

@@ -299,7 +299,7 @@ fn first_sum<F: Format>(row: &SuperRow, sub: usize, part: usize) -> __m256i {
     // Exact, since what is taken is a multiple of `TAKEN`.
     let shift = (i32::from(TAKEN) / F::OFFSET).trailing_zeros();
     let shift = _mm_cvtsi32_si128(shift.cast_signed());
-    _mm256_sra_epi16(pair(&row.taken, F::scale_of(sub, part)), shift)
+    _mm256_sra_epi16(pair(&row.taken_halves, F::scale_of(sub, part)), shift)
 }
 
 /// Two sums of activations in each lane.
@@ -315,17 +315,14 @@ fn pair(sums: &[i16], index: usize) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_block<F: Format>(sum: __m256, dot: __m256i, head: &Head<__m256i>, row: &SuperRow) -> __m256 {
-    let scale = _mm256_set1_ps(row.scale);
-    let product = _mm256_mul_ps(_mm256_mul_ps(head.d, scale), _mm256_cvtepi32_ps(dot));
-    let sum = _mm256_add_ps(sum, product);
-    if !F::HAS_MIN {
-        return sum;
+    let mut scaled = _mm256_mul_ps(head.d, _mm256_cvtepi32_ps(dot));
+    if F::HAS_MIN {
+        let sums: &[i16] = if F::HAS_DOUBLE_SCALES { &row.double_sums } else { &row.sums };
+        let mut taken = _mm256_setzero_si256();
+        for (index, &minima) in head.minima[..sums.len() / 2].iter().enumerate() {
+            taken = _mm256_add_epi32(taken, _mm256_madd_epi16(minima, pair(sums, index)));
+        }
+        scaled = _mm256_fnmadd_ps(head.dmin, _mm256_cvtepi32_ps(taken), scaled);
     }
-    let sums: &[i16] = if F::HAS_DOUBLE_SCALES { &row.double_sums } else { &row.sums };
-    let mut shares = _mm256_setzero_si256();
-    for (index, &share) in head.shares[..sums.len() / 2].iter().enumerate() {
-        shares = _mm256_add_epi32(shares, _mm256_madd_epi16(share, pair(sums, index)));
-    }
-    let taken = _mm256_mul_ps(_mm256_mul_ps(head.dmin, scale), _mm256_cvtepi32_ps(shares));
-    _mm256_sub_ps(sum, taken)
+    _mm256_fmadd_ps(_mm256_set1_ps(row.scale), scaled, sum)
 }
